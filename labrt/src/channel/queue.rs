@@ -1,0 +1,310 @@
+//! The channel of a simulated world: a queue, and the two keys on which its sides wait.
+//!
+//! A rendezvous (capacity 0) uses the same queue. A sender puts its message there as an *offer*
+//! with a ticket and waits until the ticket is gone; if it gives up first, it takes the offer
+//! back. `try_send` has nobody to wait with, so it offers only if more receivers wait than offers
+//! are open: one of them will take it.
+
+use std::collections::VecDeque;
+use std::panic::Location;
+
+use parking_lot::Mutex;
+
+use super::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
+use crate::raw::{self, WorldRef};
+use crate::sim::futex::{ObjectId, WaitFor, Woken};
+
+type Place = &'static Location<'static>;
+
+struct State<T> {
+    messages: VecDeque<(u64, T)>,
+    tickets: u64,
+    senders: usize,
+    receivers: usize,
+    waiting_receivers: usize,
+}
+
+pub(super) struct Queue<T> {
+    state: Mutex<State<T>>,
+    capacity: Option<usize>,
+    /// Receivers wait here.
+    pub(super) arrivals: ObjectId,
+    /// Senders wait here.
+    pub(super) room: ObjectId,
+}
+
+/// Whether an operation could be completed now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    Sent,
+    Full,
+    Disconnected,
+}
+
+#[track_caller]
+fn world() -> WorldRef {
+    raw::world().expect("this channel belongs to a simulated world: use it inside that world only")
+}
+
+/// A call begins: others may run first. False if the thread is being ended and so may do no more
+/// than see its channels disconnected.
+fn begin(world: WorldRef, place: Place) -> bool {
+    world.point(place);
+    !world.running().is_some_and(|me| world.core.borrow().threads.get(me).dying)
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new(capacity: Option<usize>) -> Self {
+        let messages = VecDeque::new();
+        let (tickets, senders, receivers, waiting_receivers) = (0, 1, 1, 0);
+        let state = State { messages, tickets, senders, receivers, waiting_receivers };
+        let (arrivals, room) = (ObjectId::new(), ObjectId::new());
+        Self { state: Mutex::new(state), capacity, arrivals, room }
+    }
+
+    pub(super) fn send(
+        &self,
+        message: T,
+        deadline: Option<u64>,
+        place: Place,
+    ) -> Result<(), SendTimeoutError<T>> {
+        let world = world();
+        if !begin(world, place) {
+            return Err(SendTimeoutError::Disconnected(message));
+        }
+        match self.capacity {
+            Some(0) => self.offer_and_wait(world, message, deadline, place),
+            _ => self.wait_for_room(world, message, deadline, place),
+        }
+    }
+
+    fn wait_for_room(
+        &self,
+        world: WorldRef,
+        message: T,
+        deadline: Option<u64>,
+        place: Place,
+    ) -> Result<(), SendTimeoutError<T>> {
+        let mut message = Some(message);
+        loop {
+            match self.push(&mut message, false) {
+                Offer::Sent => break Ok(()),
+                Offer::Disconnected => break Err(SendTimeoutError::Disconnected(taken(message))),
+                Offer::Full => {}
+            }
+            let key = self.room.key(&world);
+            match world.wait(&[key], deadline, WaitFor::Room, place, || true) {
+                Woken::TimedOut => break Err(SendTimeoutError::Timeout(taken(message))),
+                Woken::Dying => {
+                    world.raise_if_dying(world.me("send"));
+                    break Err(SendTimeoutError::Disconnected(taken(message)));
+                }
+                Woken::Ready | Woken::ByKey(_) => {}
+            }
+        }
+    }
+
+    fn offer_and_wait(
+        &self,
+        world: WorldRef,
+        message: T,
+        deadline: Option<u64>,
+        place: Place,
+    ) -> Result<(), SendTimeoutError<T>> {
+        let mut message = Some(message);
+        if self.push(&mut message, true) == Offer::Disconnected {
+            return Err(SendTimeoutError::Disconnected(taken(message)));
+        }
+        let ticket = self.state.lock().tickets;
+        loop {
+            if !self.holds(ticket) {
+                return Ok(());
+            }
+            if self.state.lock().receivers == 0 {
+                return self.withdraw(ticket, SendTimeoutError::Disconnected);
+            }
+            let key = self.room.key(&world);
+            match world.wait(&[key], deadline, WaitFor::Room, place, || true) {
+                Woken::TimedOut => return self.withdraw(ticket, SendTimeoutError::Timeout),
+                Woken::Dying => {
+                    let withdrawn = self.withdraw(ticket, SendTimeoutError::Disconnected);
+                    world.raise_if_dying(world.me("send"));
+                    return withdrawn;
+                }
+                Woken::Ready | Woken::ByKey(_) => {}
+            }
+        }
+    }
+
+    fn holds(&self, ticket: u64) -> bool {
+        self.state.lock().messages.iter().any(|&(other, _)| other == ticket)
+    }
+
+    /// Takes an offer back; it may have been accepted in the meantime.
+    fn withdraw(
+        &self,
+        ticket: u64,
+        error: fn(T) -> SendTimeoutError<T>,
+    ) -> Result<(), SendTimeoutError<T>> {
+        let mut state = self.state.lock();
+        let index = state.messages.iter().position(|&(other, _)| other == ticket);
+        match index.and_then(|index| state.messages.remove(index)) {
+            Some((_, message)) => Err(error(message)),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts the message into the queue if there is room, or if `beyond` says to do so anyway.
+    pub(super) fn push(&self, message: &mut Option<T>, beyond: bool) -> Offer {
+        let mut state = self.state.lock();
+        if state.receivers == 0 {
+            return Offer::Disconnected;
+        }
+        if !beyond && !self.has_room(&state) {
+            return Offer::Full;
+        }
+        state.tickets += 1;
+        let ticket = state.tickets;
+        state.messages.extend(message.take().map(|message| (ticket, message)));
+        drop(state);
+        self.arrivals.wake(&world(), 1);
+        Offer::Sent
+    }
+
+    fn has_room(&self, state: &State<T>) -> bool {
+        match self.capacity {
+            None => true,
+            Some(0) => state.waiting_receivers > state.messages.len(),
+            Some(capacity) => state.messages.len() < capacity,
+        }
+    }
+
+    pub(super) fn try_send(&self, message: T, place: Place) -> Result<(), TrySendError<T>> {
+        if !begin(world(), place) {
+            return Err(TrySendError::Disconnected(message));
+        }
+        let mut message = Some(message);
+        match self.push(&mut message, false) {
+            Offer::Sent => Ok(()),
+            Offer::Full => Err(TrySendError::Full(taken(message))),
+            Offer::Disconnected => Err(TrySendError::Disconnected(taken(message))),
+        }
+    }
+
+    /// Takes the first message, if there is one.
+    pub(super) fn take(&self) -> Result<T, TryRecvError> {
+        let mut state = self.state.lock();
+        let Some((_, message)) = state.messages.pop_front() else {
+            let connected = state.senders > 0;
+            return Err(if connected { TryRecvError::Empty } else { TryRecvError::Disconnected });
+        };
+        drop(state);
+        // A rendezvous' sender waits for its own ticket: all of them look.
+        let senders = if self.capacity == Some(0) { usize::MAX } else { 1 };
+        if self.capacity.is_some() {
+            self.room.wake(&world(), senders);
+        }
+        Ok(message)
+    }
+
+    pub(super) fn try_recv(&self, place: Place) -> Result<T, TryRecvError> {
+        if !begin(world(), place) {
+            return Err(TryRecvError::Disconnected);
+        }
+        self.take()
+    }
+
+    pub(super) fn recv(&self, deadline: Option<u64>, place: Place) -> Result<T, RecvTimeoutError> {
+        let world = world();
+        if !begin(world, place) {
+            return Err(RecvTimeoutError::Disconnected);
+        }
+        let mut woken = Woken::Ready;
+        loop {
+            match self.take() {
+                Ok(message) => return Ok(message),
+                Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+                Err(TryRecvError::Empty) if woken == Woken::TimedOut => {
+                    return Err(RecvTimeoutError::Timeout);
+                }
+                Err(TryRecvError::Empty) => {}
+            }
+            let key = self.arrivals.key(&world);
+            self.begin_receiving();
+            woken = world.wait(&[key], deadline, WaitFor::Message, place, || true);
+            self.end_receiving();
+            if woken == Woken::Dying {
+                world.raise_if_dying(world.me("recv"));
+                return Err(RecvTimeoutError::Disconnected);
+            }
+        }
+    }
+
+    /// A receiver is about to wait: a rendezvous' `try_send` counts on it.
+    pub(super) fn begin_receiving(&self) {
+        self.state.lock().waiting_receivers += 1;
+        if self.capacity == Some(0) {
+            self.room.wake(&world(), usize::MAX);
+        }
+    }
+
+    pub(super) fn end_receiving(&self) {
+        self.state.lock().waiting_receivers -= 1;
+    }
+
+    /// Whether receiving would not block.
+    pub(super) fn can_receive(&self) -> bool {
+        let state = self.state.lock();
+        !state.messages.is_empty() || state.senders == 0
+    }
+
+    /// Whether sending would not block.
+    pub(super) fn can_send(&self) -> bool {
+        let state = self.state.lock();
+        state.receivers == 0 || self.has_room(&state)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.state.lock().messages.len()
+    }
+
+    pub(super) fn add_sender(&self) {
+        self.state.lock().senders += 1;
+    }
+
+    pub(super) fn add_receiver(&self) {
+        self.state.lock().receivers += 1;
+    }
+
+    pub(super) fn drop_sender(&self) {
+        let mut state = self.state.lock();
+        state.senders -= 1;
+        if state.senders == 0 {
+            drop(state);
+            wake_all(&self.arrivals);
+        }
+    }
+
+    pub(super) fn drop_receiver(&self) {
+        let mut state = self.state.lock();
+        state.receivers -= 1;
+        if state.receivers == 0 {
+            // Nobody can take them any more. They may own senders of this very channel, so they
+            // are dropped after the lock.
+            let messages = std::mem::take(&mut state.messages);
+            drop(state);
+            drop(messages);
+            wake_all(&self.room);
+        }
+    }
+}
+
+fn wake_all(id: &ObjectId) {
+    if let Some(world) = raw::world() {
+        id.wake(&world, usize::MAX);
+    }
+}
+
+fn taken<T>(message: Option<T>) -> T {
+    message.expect("a message that was not sent is still here")
+}

@@ -1,0 +1,435 @@
+//! Waiting for one of several channel operations.
+
+use std::panic::Location;
+use std::time::Duration;
+
+use super::queue::Offer;
+use super::{Receiver, ReceiverFlavor, RecvError, SendError, Sender, SenderFlavor};
+use crate::os;
+use crate::raw::{self, WorldRef};
+use crate::sim::futex::{Key, WaitFor, Woken};
+use crate::time;
+
+/// One operation of a select, whatever its channel carries.
+trait Operation {
+    /// Whether it can be completed without waiting.
+    fn is_ready(&self) -> bool;
+    /// What to wait on for that.
+    fn key(&self, world: &WorldRef) -> Option<Key>;
+    /// When it becomes ready by itself.
+    fn deadline(&self) -> Option<u64> {
+        None
+    }
+    fn begin_waiting(&self) {}
+    fn end_waiting(&self) {}
+    /// Adds itself to crossbeam's select.
+    fn register<'a>(&'a self, select: &mut crossbeam_channel::Select<'a>);
+}
+
+struct Receive<'a, T>(&'a Receiver<T>);
+
+struct Send<'a, T>(&'a Sender<T>);
+
+impl<T> Operation for Receive<'_, T> {
+    fn is_ready(&self) -> bool {
+        match &self.0.0 {
+            ReceiverFlavor::Sim(queue) => queue.can_receive(),
+            ReceiverFlavor::SimAlarm(alarm, _) => alarm.is_due(),
+            ReceiverFlavor::Os(_) | ReceiverFlavor::OsAlarm(..) => refuse_mixture(),
+        }
+    }
+
+    fn key(&self, world: &WorldRef) -> Option<Key> {
+        match &self.0.0 {
+            ReceiverFlavor::Sim(queue) => Some(queue.arrivals.key(world)),
+            _ => None,
+        }
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        match &self.0.0 {
+            ReceiverFlavor::SimAlarm(alarm, _) => alarm.deadline(),
+            _ => None,
+        }
+    }
+
+    fn begin_waiting(&self) {
+        if let ReceiverFlavor::Sim(queue) = &self.0.0 {
+            queue.begin_receiving();
+        }
+    }
+
+    fn end_waiting(&self) {
+        if let ReceiverFlavor::Sim(queue) = &self.0.0 {
+            queue.end_receiving();
+        }
+    }
+
+    fn register<'a>(&'a self, select: &mut crossbeam_channel::Select<'a>) {
+        match &self.0.0 {
+            ReceiverFlavor::Os(rx) => select.recv(rx),
+            ReceiverFlavor::OsAlarm(rx, _) => select.recv(rx),
+            ReceiverFlavor::Sim(_) | ReceiverFlavor::SimAlarm(..) => refuse_mixture(),
+        };
+    }
+}
+
+impl<T> Operation for Send<'_, T> {
+    fn is_ready(&self) -> bool {
+        match &self.0.0 {
+            SenderFlavor::Sim(queue) => queue.can_send(),
+            SenderFlavor::Os(_) => refuse_mixture(),
+        }
+    }
+
+    fn key(&self, world: &WorldRef) -> Option<Key> {
+        match &self.0.0 {
+            SenderFlavor::Sim(queue) => Some(queue.room.key(world)),
+            SenderFlavor::Os(_) => None,
+        }
+    }
+
+    fn register<'a>(&'a self, select: &mut crossbeam_channel::Select<'a>) {
+        match &self.0.0 {
+            SenderFlavor::Os(tx) => select.send(tx),
+            SenderFlavor::Sim(_) => refuse_mixture(),
+        };
+    }
+}
+
+fn refuse_mixture() -> ! {
+    panic!("a select over channels of two worlds: make each channel inside the world that uses it")
+}
+
+/// Channel operations of which one is to be completed. [`select!`](crate::select) is the
+/// comfortable way to use it.
+#[derive(Default)]
+pub struct Select<'a> {
+    operations: Vec<Box<dyn Operation + 'a>>,
+}
+
+/// An operation that was selected and must now be completed.
+#[must_use]
+pub struct SelectedOperation<'a> {
+    index: usize,
+    kind: Selected<'a>,
+}
+
+enum Selected<'a> {
+    Sim,
+    Os(crossbeam_channel::SelectedOperation<'a>),
+}
+
+impl<'a> Select<'a> {
+    /// No operation yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds receiving from `receiver`; gives the operation's index.
+    pub fn recv<T>(&mut self, receiver: &'a Receiver<T>) -> usize {
+        self.operations.push(Box::new(Receive(receiver)));
+        self.operations.len() - 1
+    }
+
+    /// Adds sending to `sender`; gives the operation's index.
+    pub fn send<T>(&mut self, sender: &'a Sender<T>) -> usize {
+        self.operations.push(Box::new(Send(sender)));
+        self.operations.len() - 1
+    }
+
+    /// Waits until one of the operations can be completed.
+    #[track_caller]
+    pub fn select(&self) -> SelectedOperation<'_> {
+        self.wait(Limit::Never, Location::caller()).expect("without a limit, one is selected")
+    }
+
+    /// One of the operations that can be completed now, if there is one.
+    #[track_caller]
+    pub fn try_select(&self) -> Option<SelectedOperation<'_>> {
+        self.wait(Limit::Now, Location::caller())
+    }
+
+    /// As [`Select::select`], for at most `timeout`.
+    #[track_caller]
+    pub fn select_timeout(&self, timeout: Duration) -> Option<SelectedOperation<'_>> {
+        self.wait(Limit::After(timeout), Location::caller())
+    }
+
+    fn wait(
+        &self,
+        limit: Limit,
+        place: &'static Location<'static>,
+    ) -> Option<SelectedOperation<'_>> {
+        match raw::world() {
+            Some(world) => {
+                let index = self.wait_in_sim(world, limit, place)?;
+                Some(SelectedOperation { index, kind: Selected::Sim })
+            }
+            None => self.wait_on_os(limit, place),
+        }
+    }
+
+    fn wait_in_sim(
+        &self,
+        world: WorldRef,
+        limit: Limit,
+        place: &'static Location<'static>,
+    ) -> Option<usize> {
+        world.point(place);
+        let deadline = match limit {
+            Limit::After(timeout) => time::sim_deadline(timeout),
+            Limit::Never | Limit::Now => None,
+        };
+        loop {
+            if let Some(index) = self.pick_ready(world) {
+                return Some(index);
+            }
+            let late = deadline.is_some_and(|deadline| deadline <= world.now());
+            if limit == Limit::Now || late {
+                return None;
+            }
+            if self.wait_once(world, deadline, place) == Woken::Dying {
+                world.raise_if_dying(world.me("select"));
+                return self.give_up(limit);
+            }
+        }
+    }
+
+    /// A thread that is being ended waits no more: a limit passes, and without one the first
+    /// operation is completed as on a channel that is disconnected.
+    fn give_up(&self, limit: Limit) -> Option<usize> {
+        (limit == Limit::Never).then_some(0)
+    }
+
+    fn wait_once(
+        &self,
+        world: WorldRef,
+        deadline: Option<u64>,
+        place: &'static Location<'static>,
+    ) -> Woken {
+        let keys: Vec<Key> = self.operations.iter().filter_map(|op| op.key(&world)).collect();
+        let alarms = self.operations.iter().filter_map(|operation| operation.deadline());
+        let until = alarms.chain(deadline).min();
+        self.operations.iter().for_each(|operation| operation.begin_waiting());
+        let woken = world.wait(&keys, until, WaitFor::Select, place, || true);
+        self.operations.iter().for_each(|operation| operation.end_waiting());
+        if let Woken::ByKey(key) = woken {
+            self.pass_on(world, key);
+        }
+        woken
+    }
+
+    /// The wake-up was for one operation, and another may be completed instead: if the first
+    /// stays ready, whoever else waits for it must hear of it.
+    fn pass_on(&self, world: WorldRef, key: Key) {
+        let ready = self.operations.iter().filter(|operation| operation.is_ready());
+        let several = ready.count() > 1;
+        if several {
+            world.core.borrow_mut().wake(key, 1);
+        }
+    }
+
+    fn pick_ready(&self, world: WorldRef) -> Option<usize> {
+        let is_ready = |&index: &usize| self.operations[index].is_ready();
+        let ready: Vec<usize> = (0..self.operations.len()).filter(is_ready).collect();
+        match ready.len() {
+            0 => None,
+            1 => Some(ready[0]),
+            several => Some(ready[world.choose(several)]),
+        }
+    }
+
+    fn wait_on_os(
+        &self,
+        limit: Limit,
+        place: &'static Location<'static>,
+    ) -> Option<SelectedOperation<'_>> {
+        let started = std::time::Instant::now();
+        loop {
+            os::group::checkpoint(place);
+            let left = match limit {
+                Limit::Never => None,
+                Limit::Now => Some(Duration::ZERO),
+                Limit::After(timeout) => Some(timeout.saturating_sub(started.elapsed())),
+            };
+            os::channel::wait_ready(self.registered(), left);
+            if let Ok(selected) = self.registered().try_select() {
+                let index = selected.index();
+                return Some(SelectedOperation { index, kind: Selected::Os(selected) });
+            }
+            if left == Some(Duration::ZERO) {
+                return None;
+            }
+        }
+    }
+
+    fn registered(&self) -> crossbeam_channel::Select<'_> {
+        let mut select = crossbeam_channel::Select::new();
+        self.operations.iter().for_each(|operation| operation.register(&mut select));
+        select
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    Never,
+    Now,
+    After(Duration),
+}
+
+impl SelectedOperation<'_> {
+    /// The index that [`Select::recv`] or [`Select::send`] gave.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Completes a receive operation.
+    ///
+    /// # Errors
+    /// If the channel is empty and no sender is left.
+    pub fn recv<T>(self, receiver: &Receiver<T>) -> Result<T, RecvError> {
+        match (self.kind, &receiver.0) {
+            (Selected::Sim, ReceiverFlavor::Sim(queue)) => queue.take().map_err(|_| RecvError),
+            (Selected::Sim, ReceiverFlavor::SimAlarm(alarm, message)) => {
+                alarm.take().map(message).map_err(|_| RecvError)
+            }
+            (Selected::Os(operation), ReceiverFlavor::Os(rx)) => operation.recv(rx),
+            (Selected::Os(operation), ReceiverFlavor::OsAlarm(rx, message)) => {
+                operation.recv(rx).map(|_| message(super::os_now()))
+            }
+            _ => refuse_mixture(),
+        }
+    }
+
+    /// Completes a send operation.
+    ///
+    /// # Errors
+    /// Gives the message back if no receiver is left.
+    pub fn send<T>(self, sender: &Sender<T>, message: T) -> Result<(), SendError<T>> {
+        match (self.kind, &sender.0) {
+            (Selected::Os(operation), SenderFlavor::Os(tx)) => operation.send(tx, message),
+            (Selected::Sim, SenderFlavor::Sim(queue)) => {
+                let mut message = Some(message);
+                match queue.push(&mut message, false) {
+                    Offer::Sent => Ok(()),
+                    Offer::Full | Offer::Disconnected => {
+                        Err(SendError(message.expect("a message that was not sent is still here")))
+                    }
+                }
+            }
+            _ => refuse_mixture(),
+        }
+    }
+}
+
+/// Waits for one of several channel operations and runs its arm; the shape is crossbeam's:
+///
+/// ```
+/// use labrt::{channel, select};
+/// use std::time::Duration;
+///
+/// let (tx, rx) = channel::unbounded();
+/// tx.send(1).expect("the receiver is alive");
+/// let got = select! {
+///     recv(rx) -> message => message.ok(),
+///     default(Duration::from_secs(1)) => None,
+/// };
+/// assert_eq!(got, Some(1));
+/// ```
+///
+/// Arms are `recv(receiver) -> pattern => body`, `send(sender, message) -> pattern => body`, and
+/// at most one of `default => body` (do not wait) and `default(timeout) => body`, which comes
+/// last. Among several operations that are ready one is chosen at random.
+#[macro_export]
+macro_rules! select {
+    ($($arms:tt)*) => { $crate::__select_parse!([] $($arms)*) };
+}
+
+/// Brings the arms into a regular form, one at a time.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __select_parse {
+    ([$($done:tt)*] recv($rx:expr) -> $pat:pat => $body:block $(,)? $($rest:tt)*) => {
+        $crate::__select_parse!([$($done)* (recv, $rx, (), $pat, $body)] $($rest)*)
+    };
+    ([$($done:tt)*] recv($rx:expr) -> $pat:pat => $body:expr, $($rest:tt)*) => {
+        $crate::__select_parse!([$($done)* (recv, $rx, (), $pat, $body)] $($rest)*)
+    };
+    ([$($done:tt)*] recv($rx:expr) -> $pat:pat => $body:expr) => {
+        $crate::__select_parse!([$($done)* (recv, $rx, (), $pat, $body)])
+    };
+    ([$($done:tt)*] send($tx:expr, $message:expr) -> $pat:pat => $body:block $(,)? $($rest:tt)*) => {
+        $crate::__select_parse!([$($done)* (send, $tx, $message, $pat, $body)] $($rest)*)
+    };
+    ([$($done:tt)*] send($tx:expr, $message:expr) -> $pat:pat => $body:expr, $($rest:tt)*) => {
+        $crate::__select_parse!([$($done)* (send, $tx, $message, $pat, $body)] $($rest)*)
+    };
+    ([$($done:tt)*] send($tx:expr, $message:expr) -> $pat:pat => $body:expr) => {
+        $crate::__select_parse!([$($done)* (send, $tx, $message, $pat, $body)])
+    };
+    ([$($done:tt)*] default => $body:expr $(,)?) => {
+        $crate::__select_run!([$($done)*] try_select() else $body)
+    };
+    ([$($done:tt)*] default($timeout:expr) => $body:expr $(,)?) => {
+        $crate::__select_run!([$($done)*] select_timeout($timeout) else $body)
+    };
+    ([$($done:tt)*]) => {
+        $crate::__select_run!([$($done)*] always() else unreachable!("a select always selects"))
+    };
+}
+
+/// Registers the operations, waits, and runs the arm of the one that was selected.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __select_run {
+    ([$(($kind:ident, $end:expr, $message:expr, $pat:pat, $body:expr))*]
+     $wait:ident($($limit:expr)?) else $default:expr) => {{
+        #[allow(unused_mut, reason = "a select may have a default arm only")]
+        let mut select = $crate::channel::Select::new();
+        $(select.$kind(&$end);)*
+        match $crate::__select_wait!(select, $wait, $($limit)?) {
+            None => $default,
+            Some(operation) => $crate::__select_arm!(
+                operation, 0usize, $(($kind, $end, $message, $pat, $body))*
+            ),
+        }
+    }};
+}
+
+/// One of the three ways to wait.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __select_wait {
+    ($select:ident, always,) => {
+        Some($select.select())
+    };
+    ($select:ident, $wait:ident, $($limit:expr)?) => {
+        $select.$wait($($limit)?)
+    };
+}
+
+/// Finds the arm by its index and completes its operation.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __select_arm {
+    ($operation:ident, $index:expr,) => {
+        unreachable!("a selected operation is one of the select's own")
+    };
+    ($operation:ident, $index:expr, (recv, $rx:expr, $_no:expr, $pat:pat, $body:expr) $($rest:tt)*) => {
+        if $operation.index() == $index {
+            let $pat = $operation.recv(&$rx);
+            $body
+        } else {
+            $crate::__select_arm!($operation, $index + 1, $($rest)*)
+        }
+    };
+    ($operation:ident, $index:expr, (send, $tx:expr, $message:expr, $pat:pat, $body:expr) $($rest:tt)*) => {
+        if $operation.index() == $index {
+            let $pat = $operation.send(&$tx, $message);
+            $body
+        } else {
+            $crate::__select_arm!($operation, $index + 1, $($rest)*)
+        }
+    };
+}

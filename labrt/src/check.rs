@@ -1,0 +1,158 @@
+//! Tests of thread code, in a line: [`check`] runs a closure over many seeds.
+//!
+//! ```
+//! use labrt::{check, channel, thread};
+//!
+//! check(|| {
+//!     let (tx, rx) = channel::unbounded();
+//!     thread::spawn(move || tx.send(42));
+//!     assert_eq!(rx.recv(), Ok(42));
+//! });
+//! ```
+//!
+//! In a `#[test]` function a failure ends with the seed and the command that repeats it, and has
+//! been repeated by then. `LAB_WORLD`, `LAB_SEED`, `LAB_SEEDS`, `LAB_STRATEGY` and `LAB_CHECK` are
+//! heeded ([`crate::settings`]).
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::footer::{Footer, Replayed};
+use crate::replay::{self, Request, Verdict};
+use crate::settings::{Settings, WorldKind};
+use crate::sim::{self, Config, Failure, Outcome, first_difference};
+use crate::{os, random};
+
+type Body = Arc<dyn Fn() + Send + Sync>;
+
+/// Runs `body` in a simulated world for each seed of the settings, or once on OS threads.
+///
+/// # Panics
+/// If a run fails, with everything there is to know about it; if the settings cannot be
+/// understood.
+#[track_caller]
+pub fn check(body: impl Fn() + Send + Sync + 'static) {
+    let settings = Settings::from_env().unwrap_or_else(|error| panic!("{error}"));
+    let body: Body = Arc::new(body);
+    if let Some(request) = replay::requested() {
+        return answer(&request, &settings, &body);
+    }
+    let test = test_name();
+    match settings.world {
+        WorldKind::Threads => on_os_threads(&test, &settings, &body),
+        WorldKind::Sim => {
+            for &seed in &settings.seeds {
+                in_sim(&test, &settings, seed, &body).unwrap_or_else(|text| panic!("{text}"));
+            }
+        }
+    }
+}
+
+/// The test that libtest runs on this thread, by the name it gave the thread.
+fn test_name() -> String {
+    std::thread::current().name().unwrap_or("main").to_string()
+}
+
+fn config(settings: &Settings, seed: u64) -> Config {
+    Config::new(seed).with_strategy(settings.strategy_of(seed))
+}
+
+fn run(config: &Config, body: &Body) -> Outcome<()> {
+    let body = Arc::clone(body);
+    sim::run(config, move || body())
+}
+
+fn answer(request: &Request, settings: &Settings, body: &Body) {
+    let mut config = config(settings, settings.seeds[0]);
+    config.record = request.wants_trace();
+    config.decisions = !request.wants_trace();
+    let outcome = run(&config, body);
+    request.answer(&outcome, 0).unwrap_or_else(|error| panic!("no verdict was written: {error}"));
+}
+
+fn in_sim(test: &str, settings: &Settings, seed: u64, body: &Body) -> Result<(), String> {
+    let mut config = config(settings, seed);
+    let mut outcome = run(&config, body);
+    if let Err(failure) = outcome.result {
+        return Err(tell(test, settings, seed, &failure));
+    }
+    if settings.check_determinism {
+        config.decisions = true;
+        outcome = run(&config, body);
+        compare_with_new_process(test, settings, seed, &outcome)?;
+    }
+    Ok(())
+}
+
+/// The second run in this process against the first run in a new one: what differs comes from
+/// outside the world.
+fn compare_with_new_process(
+    test: &str,
+    settings: &Settings,
+    seed: u64,
+    outcome: &Outcome<()>,
+) -> Result<(), String> {
+    let verdict = replay::run(command_of_replay(test, settings, seed), None)?;
+    match first_difference(&outcome.decisions, &verdict.decisions) {
+        None => Ok(()),
+        Some(difference) => Err(format!("{test}, seed {seed}: {difference}")),
+    }
+}
+
+fn command_of_replay(test: &str, settings: &Settings, seed: u64) -> Command {
+    let program = env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
+    let mut command = Command::new(program);
+    command.args([test, "--exact", "--nocapture"]).env("LAB_SEED", seed.to_string());
+    if let Some(strategy) = settings.strategy {
+        command.env("LAB_STRATEGY", strategy.name());
+    }
+    command
+}
+
+/// Everything there is to say about a failed run; it is run again for that.
+fn tell(test: &str, settings: &Settings, seed: u64, failure: &Failure) -> String {
+    let folder = PathBuf::from(format!("target/lab/{}-{seed}", test.replace("::", "-")));
+    let verdict = replay::run(command_of_replay(test, settings, seed), Some(&folder));
+    let replayed = replay::compare(failure, &verdict);
+    let footer = Footer {
+        test: test.to_string(),
+        world: settings.world.name(),
+        seed,
+        strategy: Some(settings.strategy_of(seed)),
+        time: failure.time,
+        message: failure.message.clone(),
+        command: command_line(test, settings, seed),
+        replayed,
+        trace: Some(folder),
+    };
+    let diagram = verdict.map(|verdict: Verdict| verdict.diagram).unwrap_or_default();
+    format!("{failure}\n\n{diagram}\n{footer}")
+}
+
+fn command_line(test: &str, settings: &Settings, seed: u64) -> String {
+    format!("{}LAB_SEED={seed} cargo test {test} -- --exact", settings.assignments())
+}
+
+fn on_os_threads(test: &str, settings: &Settings, body: &Body) {
+    let seed = settings.seeds[0];
+    random::set_os_seed(seed);
+    body();
+    let Some(message) = os::take_failure() else {
+        return;
+    };
+    let footer = Footer {
+        test: test.to_string(),
+        world: settings.world.name(),
+        seed,
+        strategy: None,
+        time: Duration::ZERO,
+        message,
+        command: command_line(test, settings, seed),
+        replayed: Replayed::NotTried,
+        trace: None,
+    };
+    panic!("{footer}");
+}

@@ -1,0 +1,195 @@
+//! Servers made of OS threads: fence, pause, and who is left after a crash.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::panic::{Location, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::{Condvar, Mutex};
+
+use crate::raw::{self, Mode, PlaceCell};
+use crate::thread::Killed;
+
+/// How often a wait on a condition variable looks whether its group is still alive.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// One incarnation of one server on OS threads.
+pub(crate) struct OsGroup {
+    pub(crate) name: Arc<str>,
+    alive: Arc<AtomicBool>,
+    paused: Mutex<bool>,
+    /// Read at every call; true while `paused` is.
+    may_be_paused: AtomicBool,
+    resumed: Condvar,
+    /// Dropped at the crash, which wakes everybody who waits on the receiver.
+    life: Mutex<Option<Sender<Infallible>>>,
+    death: Receiver<Infallible>,
+    members: Mutex<Vec<Arc<Member>>>,
+    spawned: AtomicU64,
+}
+
+/// One thread of a group, and where it last called us.
+pub(crate) struct Member {
+    name: String,
+    place: PlaceCell,
+}
+
+#[derive(Clone)]
+struct Membership {
+    group: Arc<OsGroup>,
+    member: Arc<Member>,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Membership>> = const { RefCell::new(None) };
+}
+
+impl OsGroup {
+    pub(crate) fn new(name: Arc<str>, alive: Arc<AtomicBool>) -> Self {
+        let (life, death) = crossbeam_channel::bounded(0);
+        Self {
+            name,
+            alive,
+            paused: Mutex::new(false),
+            may_be_paused: AtomicBool::new(false),
+            resumed: Condvar::new(),
+            life: Mutex::new(Some(life)),
+            death,
+            members: Mutex::new(Vec::new()),
+            spawned: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn crash(&self) {
+        self.alive.store(false, Ordering::Release);
+        *self.life.lock() = None;
+        self.resume();
+        // A thread that crashes its own group goes no further.
+        checkpoint(Location::caller());
+    }
+
+    pub(crate) fn pause(&self) {
+        *self.paused.lock() = true;
+        self.may_be_paused.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn resume(&self) {
+        *self.paused.lock() = false;
+        self.may_be_paused.store(false, Ordering::Release);
+        self.resumed.notify_all();
+    }
+
+    pub(crate) fn members(&self) -> Vec<String> {
+        let describe = |member: &Arc<Member>| match member.place.get() {
+            Some(place) => format!("{}/{} at {place}", self.name, member.name),
+            None => format!("{}/{}", self.name, member.name),
+        };
+        self.members.lock().iter().map(describe).collect()
+    }
+
+    /// Makes the current OS thread a member until the guard is dropped.
+    pub(crate) fn join(self: &Arc<Self>, name: Option<&str>) -> Leave {
+        let number = self.spawned.fetch_add(1, Ordering::Relaxed) + 1;
+        let name = name.map_or_else(|| format!("thread-{number}"), str::to_string);
+        let member = Arc::new(Member { name, place: PlaceCell::default() });
+        self.members.lock().push(Arc::clone(&member));
+        CURRENT.set(Some(Membership { group: Arc::clone(self), member }));
+        raw::set_grouped(true);
+        Leave
+    }
+
+    fn wait_while_paused(&self) {
+        let mut paused = self.paused.lock();
+        while *paused && self.alive.load(Ordering::Acquire) {
+            self.resumed.wait(&mut paused);
+        }
+    }
+}
+
+/// Ends the current OS thread's membership.
+pub(crate) struct Leave;
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        raw::set_grouped(false);
+        if let Some(Membership { group, member }) = CURRENT.take() {
+            group.members.lock().retain(|other| !Arc::ptr_eq(other, &member));
+        }
+    }
+}
+
+/// The current thread's group.
+pub(crate) fn current() -> Option<Arc<OsGroup>> {
+    CURRENT.with_borrow(|current| current.as_ref().map(|current| Arc::clone(&current.group)))
+}
+
+pub(crate) fn current_name() -> Option<String> {
+    CURRENT.with_borrow(|current| {
+        current.as_ref().map(|current| format!("{}/{}", current.group.name, current.member.name))
+    })
+}
+
+/// What becomes ready when the current thread's group crashes.
+pub(crate) fn death() -> Option<Receiver<Infallible>> {
+    CURRENT.with_borrow(|current| current.as_ref().map(|current| current.group.death.clone()))
+}
+
+/// Every call into this crate: a paused group's thread waits here, a crashed one's unwinds.
+#[inline]
+pub(crate) fn checkpoint(place: &'static Location<'static>) {
+    if raw::mode() == Mode::Grouped {
+        checkpoint_in_group(place);
+    }
+}
+
+fn checkpoint_in_group(place: &'static Location<'static>) {
+    let paused = CURRENT.with_borrow(|current| {
+        let Some(Membership { group, member }) = current else {
+            return None;
+        };
+        member.place.set(place);
+        group.may_be_paused.load(Ordering::Acquire).then(|| Arc::clone(group))
+    });
+    if let Some(group) = paused {
+        group.wait_while_paused();
+    }
+    if is_dead() && !std::thread::panicking() {
+        resume_unwind(Box::new(Killed));
+    }
+}
+
+/// Whether the current thread's group has crashed.
+pub(crate) fn is_dead() -> bool {
+    CURRENT.with_borrow(|current| {
+        current.as_ref().is_some_and(|current| !current.group.alive.load(Ordering::Acquire))
+    })
+}
+
+/// Waits in slices, so that a crash is noticed in between. `wait_slice` gives true if its slice
+/// ran out. True if the whole time-out did; without one, a slice that ran out is a spurious
+/// wake-up.
+pub(crate) fn wait_on(
+    place: &'static Location<'static>,
+    timeout: Option<Duration>,
+    mut wait_slice: impl FnMut(Duration) -> bool,
+) -> bool {
+    checkpoint(place);
+    if is_dead() {
+        // A destructor of a thread that is being ended: nothing is waited for any more.
+        return true;
+    }
+    let started = Instant::now();
+    let left = || timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
+    loop {
+        let slice = left().map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY));
+        let ran_out = wait_slice(slice);
+        checkpoint(place);
+        let expired = left() == Some(Duration::ZERO);
+        if !ran_out || expired || timeout.is_none() || is_dead() {
+            return ran_out;
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! One thread per process that makes calls at their time.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+type Callback = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Calls {
+    heap: BinaryHeap<Reverse<(Instant, u64)>>,
+    callbacks: std::collections::BTreeMap<u64, Callback>,
+    sequence: u64,
+}
+
+#[derive(Default)]
+struct Timer {
+    calls: Mutex<Calls>,
+    changed: Condvar,
+}
+
+pub(crate) fn after(delay: Duration, callback: Callback) {
+    static TIMER: OnceLock<&'static Timer> = OnceLock::new();
+    let timer = TIMER.get_or_init(start);
+    let mut calls = timer.calls.lock();
+    calls.sequence += 1;
+    let number = calls.sequence;
+    calls.heap.push(Reverse((Instant::now() + delay, number)));
+    calls.callbacks.insert(number, callback);
+    timer.changed.notify_one();
+}
+
+fn start() -> &'static Timer {
+    let timer: &'static Timer = Box::leak(Box::default());
+    let spawned = std::thread::Builder::new().name("timer".into()).spawn(|| run(timer));
+    spawned.unwrap_or_else(|error| panic!("no OS thread for timers: {error}"));
+    timer
+}
+
+fn run(timer: &Timer) {
+    let mut calls = timer.calls.lock();
+    loop {
+        let Some(&Reverse((at, number))) = calls.heap.peek() else {
+            timer.changed.wait(&mut calls);
+            continue;
+        };
+        if at > Instant::now() {
+            timer.changed.wait_until(&mut calls, at);
+            continue;
+        }
+        calls.heap.pop();
+        let callback = calls.callbacks.remove(&number);
+        parking_lot::MutexGuard::unlocked(&mut calls, || {
+            if let Some(callback) = callback {
+                callback();
+            }
+        });
+    }
+}

@@ -1,0 +1,335 @@
+//! The one way to wait, and the one way to wake: a deterministic futex.
+//!
+//! Everything that blocks in a simulated world waits on *keys*. A key is the small number that a
+//! lock, a channel or a join handle gets at its first use in a world; addresses would not do, for
+//! they differ between runs, and a freed one comes back as another object's.
+//!
+//! [`World::wait`] checks `still_blocked` and enqueues without a switch point in between, so a
+//! wake-up cannot fall into the gap. Whoever is woken checks again: a wake-up is a hint, not a
+//! promise. [`World::wake`] lets the strategy choose *which* waiters go on.
+
+use std::panic::Location;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::decisions::DecisionKind;
+use super::report::Failure;
+use super::strategy::ThreadId;
+use super::thread::{State, Wait};
+use super::timers::TimerAction;
+use super::world::{Core, World};
+
+/// What threads wait on.
+pub(crate) type Key = u32;
+
+/// What a waiting thread waits for, as its report says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitFor {
+    Lock,
+    ReadLock,
+    WriteLock,
+    Notification,
+    Message,
+    Room,
+    Select,
+    Join,
+    Time,
+    Nothing,
+}
+
+impl WaitFor {
+    /// Locks are waited for even by a thread that is being ended: its destructors need them.
+    fn is_lock(self) -> bool {
+        matches!(self, Self::Lock | Self::ReadLock | Self::WriteLock)
+    }
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// It did not have to wait at all.
+    Ready,
+    /// Something woke it: check again.
+    ByKey(Key),
+    /// Its deadline passed.
+    TimedOut,
+    /// Its group has crashed: nothing is waited for any more.
+    Dying,
+}
+
+/// The number of an object in the world it is used in: none until its first use there.
+#[derive(Debug, Default)]
+pub(crate) struct ObjectId(AtomicU64);
+
+impl ObjectId {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// The object's key in `world`.
+    #[inline]
+    pub(crate) fn key(&self, world: &World) -> Key {
+        let id = self.0.load(Ordering::Relaxed);
+        if (id >> 32) as u32 == world.serial {
+            return id as u32;
+        }
+        let key = world.core.borrow_mut().objects.add();
+        self.0.store(u64::from(world.serial) << 32 | u64::from(key), Ordering::Relaxed);
+        key
+    }
+
+    /// The key, if the object has one in `world`: without it, nobody can be waiting.
+    fn known(&self, world: &World) -> Option<Key> {
+        let id = self.0.load(Ordering::Relaxed);
+        ((id >> 32) as u32 == world.serial).then_some(id as u32)
+    }
+
+    /// Wakes up to `count` of those who wait for this object.
+    #[inline]
+    pub(crate) fn wake(&self, world: &World, count: usize) {
+        if let Some(key) = self.known(world) {
+            world.core.borrow_mut().wake(key, count);
+        }
+    }
+}
+
+impl Drop for ObjectId {
+    fn drop(&mut self) {
+        let Some(world) = crate::raw::world() else {
+            return;
+        };
+        if let Some(key) = self.known(&world) {
+            world.core.borrow_mut().objects.remove(key);
+        }
+    }
+}
+
+/// Who holds a lock, and where it was taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holder {
+    pub(crate) thread: ThreadId,
+    pub(crate) place: &'static Location<'static>,
+}
+
+#[derive(Default)]
+pub(crate) struct Object {
+    waiters: Vec<ThreadId>,
+    pub(crate) holder: Option<Holder>,
+}
+
+/// The objects of a world by key. A dropped object's key is used again, so that a long run with
+/// a channel per request does not grow.
+#[derive(Default)]
+pub(crate) struct Objects {
+    by_key: Vec<Object>,
+    free: Vec<Key>,
+}
+
+impl Objects {
+    fn add(&mut self) -> Key {
+        if let Some(key) = self.free.pop() {
+            return key;
+        }
+        self.by_key.push(Object::default());
+        Key::try_from(self.by_key.len() - 1).expect("a world has fewer than 2^32 objects")
+    }
+
+    fn remove(&mut self, key: Key) {
+        let object = &mut self.by_key[key as usize];
+        object.holder = None;
+        // With waiters left (a leaked thread's), the key is not used again.
+        if object.waiters.is_empty() {
+            self.free.push(key);
+        }
+    }
+
+    pub(crate) fn get(&self, key: Key) -> &Object {
+        &self.by_key[key as usize]
+    }
+
+    pub(crate) fn forget_waiter(&mut self, key: Key, thread: ThreadId) {
+        self.by_key[key as usize].waiters.retain(|&waiter| waiter != thread);
+    }
+}
+
+impl World {
+    /// Waits until one of `keys` is woken, or until virtual time `deadline`, unless
+    /// `still_blocked` says that there is nothing to wait for.
+    pub(crate) fn wait(
+        &self,
+        keys: &[Key],
+        deadline: Option<u64>,
+        what: WaitFor,
+        place: &'static Location<'static>,
+        still_blocked: impl FnOnce() -> bool,
+    ) -> Woken {
+        let me = self.me("a blocking call");
+        assert!(!self.is_pinned(), "a blocking call at {place} inside a section without switches");
+        if self.core.borrow().threads.get(me).dying && !what.is_lock() {
+            return Woken::Dying;
+        }
+        if !still_blocked() {
+            return Woken::Ready;
+        }
+        if deadline.is_some_and(|deadline| deadline <= self.now()) {
+            return Woken::TimedOut;
+        }
+        self.core.borrow_mut().enqueue(me, Wait { what, place, deadline }, keys);
+        self.suspend(me);
+        self.core.borrow().threads.get(me).woken
+    }
+
+    /// Acquires a lock: `try_acquire` until it gives something, waiting on `id` in between.
+    /// `exclusive` locks record their holder, and a cycle of holders is a deadlock.
+    pub(crate) fn acquire<G>(
+        &self,
+        id: &ObjectId,
+        what: WaitFor,
+        deadline: Option<u64>,
+        place: &'static Location<'static>,
+        mut try_acquire: impl FnMut() -> Option<G>,
+    ) -> Option<G> {
+        loop {
+            if let Some(guard) = try_acquire() {
+                self.note_holder(id, what, place);
+                return Some(guard);
+            }
+            let key = id.key(self);
+            if deadline.is_none() {
+                self.refuse_cycle(key, place);
+            }
+            if self.wait(&[key], deadline, what, place, || true) == Woken::TimedOut {
+                return None;
+            }
+        }
+    }
+
+    /// Records who holds a lock (shared ones have no single holder).
+    #[inline]
+    pub(crate) fn note_holder(&self, id: &ObjectId, what: WaitFor, at: &'static Location<'static>) {
+        if what == WaitFor::ReadLock {
+            return;
+        }
+        let key = id.key(self);
+        let holder = self.running().map(|thread| Holder { thread, place: at });
+        self.core.borrow_mut().objects.by_key[key as usize].holder = holder;
+    }
+
+    /// A lock was released: it has no holder, and `count` waiters may try again.
+    #[inline]
+    pub(crate) fn release(&self, id: &ObjectId, count: usize) {
+        let Some(key) = id.known(self) else { return };
+        let mut core = self.core.borrow_mut();
+        core.objects.by_key[key as usize].holder = None;
+        core.wake(key, count);
+    }
+
+    /// Fails the run if waiting for `key` would close a cycle of locks.
+    fn refuse_cycle(&self, key: Key, place: &'static Location<'static>) {
+        let me = self.me("a lock");
+        let mut core = self.core.borrow_mut();
+        if core.threads.get(me).dying {
+            return;
+        }
+        let Some(cycle) = core.lock_cycle(me, key) else {
+            return;
+        };
+        let failure = Failure::lock_cycle(&core, me, place, &cycle);
+        core.fail(failure);
+        core.next = Some(me);
+        drop(core);
+        self.suspend(me);
+    }
+}
+
+impl Core {
+    fn enqueue(&mut self, me: ThreadId, wait: Wait, keys: &[Key]) {
+        for &key in keys {
+            self.objects.by_key[key as usize].waiters.push(me);
+        }
+        let thread = self.threads.get_mut(me);
+        let number = thread.begin_wait(wait, keys);
+        let awaited = !thread.observer;
+        if let Some(at) = wait.deadline {
+            self.timers.add(at, TimerAction::Wake { thread: me, wait: number }, awaited);
+            self.record(DecisionKind::Wait, at, Some(me));
+        }
+    }
+
+    /// Wakes up to `count` of the threads that wait on `key`; the strategy chooses which.
+    /// Observers come last: they must not take a wake-up from anybody.
+    pub(crate) fn wake(&mut self, key: Key, count: usize) {
+        for _ in 0..count {
+            let waiters = &self.objects.by_key[key as usize].waiters;
+            let Some(thread) = self.choose_waiter(waiters.len(), key) else {
+                return;
+            };
+            self.end_wait(thread, Woken::ByKey(key));
+        }
+    }
+
+    fn choose_waiter(&mut self, waiters: usize, key: Key) -> Option<ThreadId> {
+        let list = &self.objects.by_key[key as usize].waiters;
+        if waiters <= 1 {
+            return list.first().copied();
+        }
+        let threads = &self.threads;
+        let ordinary = |thread: &ThreadId| !threads.get(*thread).observer;
+        let candidates: Vec<ThreadId> = list.iter().copied().filter(ordinary).collect();
+        match candidates.len() {
+            0 => list.first().copied(),
+            1 => Some(candidates[0]),
+            _ => {
+                let chosen = candidates[self.strategy.pick_waiter(&candidates)];
+                self.record(DecisionKind::Wake, u64::from(chosen), None);
+                Some(chosen)
+            }
+        }
+    }
+
+    /// Takes a thread out of everything it waits on, and makes it runnable.
+    pub(crate) fn end_wait(&mut self, thread: ThreadId, woken: Woken) {
+        self.leave_queues(thread);
+        self.threads.get_mut(thread).woken = woken;
+        self.make_runnable(thread);
+    }
+
+    /// Takes a thread out of every queue, and its deadline out of the count.
+    pub(crate) fn leave_queues(&mut self, id: ThreadId) {
+        let thread = self.threads.get_mut(id);
+        let awaited = thread.wait.deadline.take().is_some() && !thread.observer;
+        thread.wait_number += 1;
+        for key in thread.keys.drain(..) {
+            self.objects.forget_waiter(key, id);
+        }
+        if awaited {
+            self.timers.disarm();
+        }
+    }
+
+    /// A deadline passed: the thread goes on, if that was the deadline of its present wait.
+    pub(crate) fn time_out(&mut self, thread: ThreadId, wait: u64) {
+        let waits = self.threads.get(thread).wait_number == wait;
+        if waits && self.threads.get(thread).state == State::Waiting {
+            self.end_wait(thread, Woken::TimedOut);
+        }
+    }
+
+    /// The threads through which `me`, waiting for `key`, would wait for itself.
+    fn lock_cycle(&self, me: ThreadId, key: Key) -> Option<Vec<(Key, Holder)>> {
+        let mut cycle = Vec::new();
+        let mut key = key;
+        loop {
+            let holder = self.objects.get(key).holder?;
+            cycle.push((key, holder));
+            if holder.thread == me {
+                return Some(cycle);
+            }
+            let thread = self.threads.get(holder.thread);
+            let stuck = thread.state == State::Waiting && thread.wait.deadline.is_none();
+            if !stuck || !thread.wait.what.is_lock() || cycle.len() > 1_000 {
+                return None;
+            }
+            key = *thread.keys.first()?;
+        }
+    }
+}

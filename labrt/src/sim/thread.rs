@@ -1,0 +1,423 @@
+//! Simulated threads: their table, their life, and how one is ended from outside.
+//!
+//! A thread is ended by unwinding it. It is resumed with the mark `dying`, and the call into this
+//! crate in which it was waiting raises a panic with [`Kill`] as its payload; destructors run as
+//! in any unwinding. Two things can go wrong, and are dealt with here:
+//!
+//! * Code may swallow the unwinding (`catch_unwind` in a loop). When the payload is dropped, the
+//!   next call raises it again.
+//! * A destructor that runs because of the unwinding must not be made to panic itself, for that
+//!   aborts the process. So nothing is raised while the thread unwinds. `std::thread::panicking`
+//!   counts per OS thread and may speak of another coroutine, so each thread also keeps a mark of
+//!   its own.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+use corosensei::stack::DefaultStack;
+use parking_lot::Mutex;
+
+use super::decisions::DecisionKind;
+use super::futex::{Key, ObjectId, WaitFor, Woken};
+use super::group::GroupId;
+use super::report::Failure;
+use super::strategy::ThreadId;
+use super::world::{Core, World};
+use crate::raw::{self, Fiber, Suspender};
+
+/// Address space for each stack; pages are used as they are touched.
+const STACK_BYTES: usize = 512 * 1024;
+/// Stacks kept for the next thread, in this or a later world.
+const STACKS_KEPT: usize = 1024;
+/// Calls that a thread may make while it is being ended, before it is given up as leaked.
+const DYING_STEPS_MAX: u32 = 100_000;
+
+static STACKS: Mutex<Vec<DefaultStack>> = Mutex::new(Vec::new());
+
+/// Where a thread stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Runnable,
+    Running,
+    Waiting,
+    /// It cannot be ended; its stack stays for ever.
+    Leaked,
+    /// The slot is free.
+    Finished,
+}
+
+/// What a thread waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    pub(crate) what: WaitFor,
+    pub(crate) place: &'static Location<'static>,
+    pub(crate) deadline: Option<u64>,
+}
+
+/// One simulated thread.
+pub(crate) struct Thread {
+    pub(crate) name: Option<Arc<str>>,
+    /// Counts spawns: the same thread has the same number in every replay.
+    pub(crate) number: u32,
+    pub(crate) group: GroupId,
+    pub(crate) spawned_at: &'static Location<'static>,
+    pub(crate) state: State,
+    pub(crate) wait: Wait,
+    /// Tells this wait from earlier ones, for timers that come late.
+    pub(crate) wait_number: u64,
+    pub(crate) keys: Vec<Key>,
+    pub(crate) woken: Woken,
+    pub(crate) observer: bool,
+    pub(crate) steps: u64,
+    pub(crate) dying: bool,
+    dying_steps: u32,
+    /// A panic of this thread's own is, or was, under way.
+    unwinding: bool,
+    pub(crate) panic_note: Option<String>,
+    fiber: Option<Fiber>,
+    pub(crate) suspender: Option<Suspender>,
+}
+
+/// All threads of a world, by slot.
+#[derive(Default)]
+pub(crate) struct Threads {
+    slots: Vec<Thread>,
+    free: Vec<ThreadId>,
+    spawned: u32,
+}
+
+/// What a thread is to be.
+pub(crate) struct NewThread {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) group: GroupId,
+    pub(crate) observer: bool,
+    pub(crate) spawned_at: &'static Location<'static>,
+}
+
+impl Thread {
+    fn new(new: NewThread, number: u32, wait_number: u64) -> Self {
+        let place = new.spawned_at;
+        Self {
+            name: new.name,
+            number,
+            group: new.group,
+            spawned_at: place,
+            state: State::Runnable,
+            wait: Wait { what: WaitFor::Nothing, place, deadline: None },
+            wait_number,
+            keys: Vec::new(),
+            woken: Woken::Ready,
+            observer: new.observer,
+            steps: 0,
+            dying: false,
+            dying_steps: 0,
+            unwinding: false,
+            panic_note: None,
+            fiber: None,
+            suspender: None,
+        }
+    }
+
+    pub(super) fn begin_wait(&mut self, wait: Wait, keys: &[Key]) -> u64 {
+        self.state = State::Waiting;
+        self.wait = wait;
+        self.wait_number += 1;
+        self.keys.extend_from_slice(keys);
+        self.wait_number
+    }
+
+    /// The thread loses the CPU though it waits for nothing.
+    pub(super) fn begin_stall(&mut self, until: u64) -> u64 {
+        let place = self.wait.place;
+        self.begin_wait(Wait { what: WaitFor::Nothing, place, deadline: Some(until) }, &[])
+    }
+
+    /// Whether this thread is in the middle of a panic. Only to be asked by the thread itself.
+    fn is_unwinding(&mut self) -> bool {
+        self.unwinding = self.unwinding && std::thread::panicking();
+        self.unwinding
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        !matches!(self.state, State::Leaked | State::Finished)
+    }
+}
+
+impl Threads {
+    #[inline]
+    pub(crate) fn get(&self, id: ThreadId) -> &Thread {
+        &self.slots[id as usize]
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, id: ThreadId) -> &mut Thread {
+        &mut self.slots[id as usize]
+    }
+
+    fn add(&mut self, new: NewThread) -> ThreadId {
+        self.spawned += 1;
+        if let Some(id) = self.free.pop() {
+            let wait_number = self.get(id).wait_number + 1;
+            *self.get_mut(id) = Thread::new(new, self.spawned, wait_number);
+            return id;
+        }
+        self.slots.push(Thread::new(new, self.spawned, 0));
+        ThreadId::try_from(self.slots.len() - 1).expect("a world has fewer than 2^32 threads")
+    }
+
+    pub(crate) fn spawned(&self) -> u64 {
+        u64::from(self.spawned)
+    }
+
+    /// Each thread's name by its number, as far as their slots still tell.
+    pub(crate) fn names_by_number(
+        &self,
+        name: impl Fn(ThreadId) -> String,
+    ) -> BTreeMap<u32, String> {
+        (0..).zip(&self.slots).map(|(id, thread)| (thread.number, name(id))).collect()
+    }
+
+    /// The threads that have not ended, by slot.
+    pub(crate) fn alive(&self) -> impl Iterator<Item = (ThreadId, &Thread)> {
+        (0..).zip(&self.slots).filter(|(_, thread)| thread.is_alive())
+    }
+}
+
+/// The payload of the panic that ends a thread. Dropping it means that somebody caught it.
+struct Kill {
+    thread: ThreadId,
+}
+
+impl Drop for Kill {
+    fn drop(&mut self) {
+        let Some(world) = raw::world() else { return };
+        if let Ok(mut core) = world.core.try_borrow_mut() {
+            core.threads.get_mut(self.thread).unwinding = false;
+        }
+    }
+}
+
+/// What joining a thread that was ended from outside gives as its error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Killed;
+
+/// Where a thread's result waits for whoever joins it.
+pub(crate) struct Packet<T> {
+    result: Mutex<Option<std::thread::Result<T>>>,
+    finished: ObjectId,
+}
+
+impl<T> Packet<T> {
+    fn put(&self, world: &World, result: std::thread::Result<T>) {
+        *self.result.lock() = Some(result);
+        self.finished.wake(world, usize::MAX);
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.result.lock().is_some()
+    }
+}
+
+impl World {
+    /// Makes a thread. It runs when the scheduler picks it.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        new: NewThread,
+        body: impl FnOnce() -> T + Send + 'static,
+    ) -> Arc<Packet<T>> {
+        let packet = Arc::new(Packet { result: Mutex::new(None), finished: ObjectId::new() });
+        let theirs = Arc::clone(&packet);
+        let id = self.core.borrow_mut().add_thread(new, self.running());
+        let fiber = Fiber::new(take_stack(), move |suspender| {
+            let world = raw::world().expect("a simulated thread runs inside its world");
+            world.core.borrow_mut().threads.get_mut(id).suspender = Some(suspender);
+            world.run_body(id, body, &theirs);
+        });
+        let mut core = self.core.borrow_mut();
+        core.threads.get_mut(id).fiber = Some(fiber);
+        core.name_for_watchdog(&self.pulse, id);
+        core.make_runnable(id);
+        packet
+    }
+
+    fn run_body<T>(&self, id: ThreadId, body: impl FnOnce() -> T, packet: &Packet<T>) {
+        let dying = self.core.borrow().threads.get(id).dying;
+        let result = catch_unwind(AssertUnwindSafe(move || {
+            if dying {
+                // It was ended before it began: only what the closure owns has to go.
+                drop(body);
+                raise(id);
+            }
+            body()
+        }));
+        let result = result.map_err(|payload| self.thread_panicked(id, payload));
+        packet.put(self, result);
+    }
+
+    /// A thread's panic fails the run, unless the panic is what ends the thread.
+    fn thread_panicked(&self, id: ThreadId, payload: Box<dyn Any + Send>) -> Box<dyn Any + Send> {
+        let dying = self.core.borrow().threads.get(id).dying;
+        if dying || payload.is::<Kill>() {
+            drop(payload);
+            return Box::new(Killed);
+        }
+        let mut core = self.core.borrow_mut();
+        let note = core.threads.get_mut(id).panic_note.take();
+        let failure = Failure::panic(&core, id, note.unwrap_or_else(|| "a panic".to_string()));
+        core.fail(failure);
+        payload
+    }
+
+    /// Called by the panic hook, on the panicking thread.
+    pub(crate) fn note_panic(&self, note: String) {
+        let Some(me) = self.running() else { return };
+        let Ok(mut core) = self.core.try_borrow_mut() else {
+            return;
+        };
+        let thread = core.threads.get_mut(me);
+        thread.unwinding = true;
+        thread.panic_note = Some(note);
+    }
+
+    /// Waits for a thread's end and takes its result.
+    pub(crate) fn join<T>(
+        &self,
+        packet: &Packet<T>,
+        place: &'static Location<'static>,
+    ) -> std::thread::Result<T> {
+        self.point(place);
+        let key = packet.finished.key(self);
+        loop {
+            if let Some(result) = packet.result.lock().take() {
+                return result;
+            }
+            let blocked = || !packet.is_finished();
+            if self.wait(&[key], None, WaitFor::Join, place, blocked) == Woken::Dying {
+                self.raise_if_dying(self.me("join"));
+                return Err(Box::new(Killed));
+            }
+        }
+    }
+
+    /// Resumes a thread until it suspends or ends.
+    pub(super) fn resume(&self, id: ThreadId) {
+        let mut fiber = {
+            let mut core = self.core.borrow_mut();
+            core.switches += 1;
+            let thread = core.threads.get_mut(id);
+            thread.state = State::Running;
+            thread.fiber.take().expect("a thread that is resumed has a stack")
+        };
+        self.set_running(Some(id));
+        self.pulse.enter(id);
+        let ended = fiber.resume();
+        self.pulse.leave();
+        self.set_running(None);
+        let mut core = self.core.borrow_mut();
+        if ended {
+            core.retire(id);
+            give_stack_back(fiber.into_stack());
+        } else {
+            core.threads.get_mut(id).fiber = Some(fiber);
+        }
+    }
+
+    /// Begins, or begins again, the unwinding of the running thread if its group has crashed.
+    pub(crate) fn raise_if_dying(&self, me: ThreadId) {
+        let mut core = self.core.borrow_mut();
+        let thread = core.threads.get_mut(me);
+        if thread.dying && !thread.is_unwinding() {
+            thread.unwinding = true;
+            drop(core);
+            raise(me);
+        }
+    }
+
+    /// A call into this crate by a thread that is being ended.
+    #[cold]
+    pub(super) fn dying_point(&self, me: ThreadId) {
+        let steps = {
+            let mut core = self.core.borrow_mut();
+            let thread = core.threads.get_mut(me);
+            thread.dying_steps += 1;
+            thread.dying_steps
+        };
+        if steps > DYING_STEPS_MAX {
+            // Nobody resumes it: the kill loop finds it suspended and counts it as leaked.
+            self.core.borrow_mut().threads.get_mut(me).state = State::Waiting;
+            self.suspend(me);
+        }
+        self.raise_if_dying(me);
+    }
+}
+
+fn raise(thread: ThreadId) -> ! {
+    resume_unwind(Box::new(Kill { thread }))
+}
+
+impl Core {
+    fn add_thread(&mut self, new: NewThread, spawner: Option<ThreadId>) -> ThreadId {
+        let dead = !self.groups.is_alive(new.group);
+        let id = self.threads.add(new);
+        self.threads.get_mut(id).dying = dead;
+        self.strategy.spawned(id);
+        self.record(DecisionKind::Spawn, u64::from(id), spawner);
+        id
+    }
+
+    fn retire(&mut self, id: ThreadId) {
+        let thread = self.threads.get_mut(id);
+        thread.state = State::Finished;
+        thread.suspender = None;
+        self.threads.free.push(id);
+    }
+
+    /// Marks a thread as dying and takes it out of wherever it waits. Gives the key of a wake-up
+    /// that it got and has not acted upon: the wake-up is another waiter's now.
+    pub(super) fn condemn(&mut self, id: ThreadId) -> Option<Key> {
+        let unused = match self.threads.get(id) {
+            Thread { state: State::Runnable, woken: Woken::ByKey(key), .. } => Some(*key),
+            _ => None,
+        };
+        self.leave_queues(id);
+        self.runnable.retain(|&other| other != id);
+        self.observers.retain(|&other| other != id);
+        self.dying.retain(|&other| other != id);
+        self.next = self.next.filter(|&other| other != id);
+        let thread = self.threads.get_mut(id);
+        thread.dying = true;
+        thread.woken = Woken::Dying;
+        self.make_runnable(id);
+        unused
+    }
+
+    /// Gives a thread up that cannot be ended, and says which.
+    pub(super) fn leak(&mut self, id: ThreadId) {
+        let (name, place) = (self.thread_name(id), self.threads.get(id).wait.place);
+        self.leave_queues(id);
+        let thread = self.threads.get_mut(id);
+        thread.state = State::Leaked;
+        // Dropping a coroutine that has started would unwind it by force, and a destructor that
+        // blocks would then abort the process: its stack stays where it is.
+        std::mem::forget(thread.fiber.take());
+        self.leaked.push(format!("{name} at {place}"));
+    }
+}
+
+fn take_stack() -> DefaultStack {
+    let kept = STACKS.lock().pop();
+    kept.unwrap_or_else(|| {
+        DefaultStack::new(STACK_BYTES).unwrap_or_else(|error| {
+            panic!("no memory for the stack of another simulated thread: {error}")
+        })
+    })
+}
+
+fn give_stack_back(stack: DefaultStack) {
+    let mut stacks = STACKS.lock();
+    if stacks.len() < STACKS_KEPT {
+        stacks.push(stack);
+    }
+}

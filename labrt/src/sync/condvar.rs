@@ -1,0 +1,152 @@
+//! Waiting for a condition on what a [`Mutex`](super::Mutex) protects.
+
+use std::panic::Location;
+use std::time::Duration;
+
+use super::mutex::{Mutex, MutexGuard};
+use crate::os;
+use crate::raw::{self, Mode, WorldRef};
+use crate::sim::futex::{ObjectId, WaitFor, Woken};
+use crate::time::{self, Instant};
+
+/// A condition variable; see [`parking_lot::Condvar`]. A wait may end without a notification, so
+/// check the condition in a loop.
+#[derive(Debug, Default)]
+pub struct Condvar {
+    id: ObjectId,
+    inner: parking_lot::Condvar,
+}
+
+/// Whether a wait ended by its time-out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitTimeoutResult(bool);
+
+impl WaitTimeoutResult {
+    /// True if the wait ended by its time-out.
+    pub fn timed_out(self) -> bool {
+        self.0
+    }
+}
+
+impl Condvar {
+    /// A condition variable that nobody waits for.
+    pub const fn new() -> Self {
+        Self { id: ObjectId::new(), inner: parking_lot::Condvar::new() }
+    }
+
+    /// Wakes one of those who wait.
+    #[track_caller]
+    pub fn notify_one(&self) {
+        self.notify(1);
+    }
+
+    /// Wakes all who wait.
+    #[track_caller]
+    pub fn notify_all(&self) {
+        self.notify(usize::MAX);
+    }
+
+    #[track_caller]
+    fn notify(&self, count: usize) {
+        if let Some(world) = raw::world() {
+            world.point(Location::caller());
+            self.id.wake(&world, count);
+        } else if count == 1 {
+            self.inner.notify_one();
+        } else {
+            self.inner.notify_all();
+        }
+    }
+
+    /// Releases the lock, waits for a notification, and takes the lock again.
+    #[track_caller]
+    pub fn wait<T: ?Sized>(&self, guard: &mut MutexGuard<'_, T>) {
+        let place = Location::caller();
+        match raw::mode() {
+            Mode::Plain => self.inner.wait(&mut guard.inner),
+            Mode::Grouped => {
+                os::group::wait_on(place, None, |slice| {
+                    self.inner.wait_for(&mut guard.inner, slice).timed_out()
+                });
+            }
+            Mode::Sim => {
+                self.wait_in_sim(guard, None, place);
+            }
+        }
+    }
+
+    /// As [`Condvar::wait`], for at most `timeout`.
+    #[track_caller]
+    pub fn wait_for<T: ?Sized>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        timeout: Duration,
+    ) -> WaitTimeoutResult {
+        let place = Location::caller();
+        WaitTimeoutResult(match raw::mode() {
+            Mode::Plain => self.inner.wait_for(&mut guard.inner, timeout).timed_out(),
+            Mode::Grouped => os::group::wait_on(place, Some(timeout), |slice| {
+                self.inner.wait_for(&mut guard.inner, slice).timed_out()
+            }),
+            Mode::Sim => self.wait_in_sim(guard, time::sim_deadline(timeout), place),
+        })
+    }
+
+    /// As [`Condvar::wait`], until `deadline` at the latest.
+    #[track_caller]
+    pub fn wait_until<T: ?Sized>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        deadline: Instant,
+    ) -> WaitTimeoutResult {
+        let left = deadline.duration_since(Instant::now());
+        self.wait_for(guard, left)
+    }
+
+    /// As [`Condvar::wait`], as long as `condition` holds.
+    #[track_caller]
+    pub fn wait_while<T: ?Sized>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        mut condition: impl FnMut(&mut T) -> bool,
+    ) {
+        while condition(&mut **guard) {
+            self.wait(guard);
+        }
+    }
+
+    /// True if the wait timed out.
+    fn wait_in_sim<T: ?Sized>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        deadline: Option<u64>,
+        place: &'static Location<'static>,
+    ) -> bool {
+        let world = raw::world().expect("a simulated thread runs inside its world");
+        world.point(place);
+        let key = self.id.key(&world);
+        let lock = Mutex::id_of(guard);
+        let mut woken = Woken::Ready;
+        let mutex = parking_lot::MutexGuard::mutex(&guard.inner);
+        parking_lot::MutexGuard::unlocked(&mut guard.inner, || {
+            world.release(lock, 1);
+            woken = world.wait(&[key], deadline, WaitFor::Notification, place, || true);
+            // `unlocked` takes the lock again by blocking the OS thread, so it has to be free
+            // when this closure returns; no switch comes in between.
+            wait_until_free(world, lock, place, || !mutex.is_locked());
+        });
+        world.note_holder(lock, WaitFor::Lock, place);
+        world.raise_if_dying(world.me("a wait"));
+        woken == Woken::TimedOut
+    }
+}
+
+fn wait_until_free(
+    world: WorldRef,
+    lock: &ObjectId,
+    place: &'static Location<'static>,
+    is_free: impl Fn() -> bool,
+) {
+    let token = world.acquire(lock, WaitFor::Lock, None, place, || is_free().then_some(()));
+    token.expect("without a deadline a lock is always acquired");
+}

@@ -1,0 +1,150 @@
+//! Mutual exclusion.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::panic::Location;
+use std::time::Duration;
+
+use crate::raw::{self, Mode};
+use crate::sim::futex::{ObjectId, WaitFor};
+use crate::{os, time};
+
+/// A mutual exclusion lock; see [`parking_lot::Mutex`].
+#[derive(Default)]
+pub struct Mutex<T: ?Sized> {
+    id: ObjectId,
+    inner: parking_lot::Mutex<T>,
+}
+
+/// Access to what a [`Mutex`] protects, until dropped.
+#[must_use = "if unused the Mutex will immediately unlock"]
+pub struct MutexGuard<'a, T: ?Sized> {
+    // The order matters: the lock is released first, and then the waiters are told.
+    pub(super) inner: parking_lot::MutexGuard<'a, T>,
+    pub(super) release: Release<'a>,
+}
+
+/// Tells waiters in a simulated world, on drop, that a lock is free.
+pub(super) struct Release<'a> {
+    pub(super) id: &'a ObjectId,
+    /// How many waiters may try again: one, or all.
+    pub(super) waiters: usize,
+}
+
+impl Drop for Release<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if raw::mode() == Mode::Sim
+            && let Some(world) = raw::world()
+        {
+            world.release(self.id, self.waiters);
+        }
+    }
+}
+
+impl<T> Mutex<T> {
+    /// A lock that protects `value`.
+    pub const fn new(value: T) -> Self {
+        Self { id: ObjectId::new(), inner: parking_lot::Mutex::new(value) }
+    }
+
+    /// What the lock protected.
+    pub fn into_inner(self) -> T {
+        self.inner.into_inner()
+    }
+}
+
+impl<T: ?Sized> Mutex<T> {
+    fn guard<'a>(&'a self, inner: parking_lot::MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        MutexGuard { inner, release: Release { id: &self.id, waiters: 1 } }
+    }
+
+    /// Waits until the lock is free, and takes it.
+    #[inline]
+    #[track_caller]
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        let inner = match raw::mode() {
+            Mode::Plain => self.inner.lock(),
+            Mode::Grouped => {
+                os::group::checkpoint(Location::caller());
+                self.inner.lock()
+            }
+            Mode::Sim => {
+                return self.lock_in_sim(None, Location::caller()).expect("no deadline");
+            }
+        };
+        self.guard(inner)
+    }
+
+    fn lock_in_sim(
+        &self,
+        deadline: Option<u64>,
+        place: &'static Location<'static>,
+    ) -> Option<MutexGuard<'_, T>> {
+        let world = raw::world()?;
+        world.point(place);
+        let try_lock = || self.inner.try_lock();
+        let inner = world.acquire(&self.id, WaitFor::Lock, deadline, place, try_lock)?;
+        Some(self.guard(inner))
+    }
+
+    /// Takes the lock if it is free.
+    #[track_caller]
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let Some(world) = raw::world() else {
+            os::group::checkpoint(Location::caller());
+            return self.inner.try_lock().map(|inner| self.guard(inner));
+        };
+        world.point(Location::caller());
+        let inner = self.inner.try_lock()?;
+        world.note_holder(&self.id, WaitFor::Lock, Location::caller());
+        Some(self.guard(inner))
+    }
+
+    /// Waits for the lock for at most `timeout`.
+    #[track_caller]
+    pub fn try_lock_for(&self, timeout: Duration) -> Option<MutexGuard<'_, T>> {
+        if raw::mode() == Mode::Sim {
+            return self.lock_in_sim(time::sim_deadline(timeout), Location::caller());
+        }
+        os::group::checkpoint(Location::caller());
+        self.inner.try_lock_for(timeout).map(|inner| self.guard(inner))
+    }
+
+    /// Access without locking: the borrow proves that nobody else has any.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.inner.get_mut()
+    }
+
+    pub(super) fn id_of<'a>(guard: &MutexGuard<'a, T>) -> &'a ObjectId {
+        guard.release.id
+    }
+}
+
+impl<T: ?Sized> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+}
+
+impl<T: fmt::Debug + ?Sized> fmt::Debug for Mutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl<T: fmt::Debug + ?Sized> fmt::Debug for MutexGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

@@ -1,0 +1,122 @@
+//! What servers say to each other: the RPCs of Figure 2, field by field.
+
+use serde::{Deserialize, Serialize};
+
+use super::log::{Index, LogPosition};
+
+/// A server's place in the cluster's list of peers, counted from 0, as in the labs.
+///
+/// It is a `usize` because it is an index; serde writes it as a `u64`, so that the width of the
+/// machine does not show on the wire.
+pub type ServerId = usize;
+
+/// Raft's logical clock: terms are numbered with consecutive integers (section 5.1).
+pub type Term = u64;
+
+/// A question to another server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// "Would you vote for me in that term?" It asks for no promise and changes nothing at the
+    /// receiver. `term` is the term the asker *would* start, one more than it is in.
+    PreVote(RequestVoteArgs),
+    /// "Vote for me."
+    RequestVote(RequestVoteArgs),
+    /// "I am the leader."
+    AppendEntries(AppendEntriesArgs),
+}
+
+impl Request {
+    /// The server that sent it: every request of Figure 2 names its sender.
+    #[must_use]
+    pub fn sender(&self) -> ServerId {
+        match self {
+            Self::PreVote(args) | Self::RequestVote(args) => args.candidate_id,
+            Self::AppendEntries(args) => args.leader_id,
+        }
+    }
+
+    /// The term its sender is in, as far as the request tells. A pre-vote names a term that nobody
+    /// is in yet, and that must not spread before somebody is.
+    pub(super) fn term(&self) -> Option<Term> {
+        match self {
+            Self::PreVote(_) => None,
+            Self::RequestVote(args) => Some(args.term),
+            Self::AppendEntries(args) => Some(args.term),
+        }
+    }
+}
+
+/// The answer to a [`Request`] of the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Answers [`Request::PreVote`].
+    PreVote(RequestVoteReply),
+    /// Answers [`Request::RequestVote`].
+    RequestVote(RequestVoteReply),
+    /// Answers [`Request::AppendEntries`].
+    AppendEntries(AppendEntriesReply),
+}
+
+impl Reply {
+    /// The term its sender is in.
+    pub(super) fn term(&self) -> Term {
+        match self {
+            Self::PreVote(reply) | Self::RequestVote(reply) => reply.term,
+            Self::AppendEntries(reply) => reply.term,
+        }
+    }
+}
+
+/// Arguments of the RequestVote RPC, and of the pre-vote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestVoteArgs {
+    /// The candidate's term (in a pre-vote: the term it would start).
+    pub term: Term,
+    /// The candidate that asks for the vote.
+    pub candidate_id: ServerId,
+    /// Index of the candidate's last log entry.
+    pub last_log_index: Index,
+    /// Term of the candidate's last log entry.
+    pub last_log_term: Term,
+}
+
+impl RequestVoteArgs {
+    /// Where the candidate's log ends.
+    #[must_use]
+    pub fn last_log(&self) -> LogPosition {
+        LogPosition { term: self.last_log_term, index: self.last_log_index }
+    }
+}
+
+/// Results of the RequestVote RPC, and of the pre-vote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestVoteReply {
+    /// The voter's `current_term`, for the candidate to update itself.
+    pub term: Term,
+    /// True means that the candidate received the vote (in a pre-vote: that it would).
+    pub vote_granted: bool,
+}
+
+/// Arguments of the AppendEntries RPC. For now each one is a heartbeat: it carries no entries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppendEntriesArgs {
+    /// The leader's term.
+    pub term: Term,
+    /// The leader, so that followers can redirect clients.
+    pub leader_id: ServerId,
+    /// Index of the log entry immediately preceding the new ones.
+    pub prev_log_index: Index,
+    /// Term of the entry at `prev_log_index`.
+    pub prev_log_term: Term,
+    /// The leader's commit index.
+    pub leader_commit: Index,
+}
+
+/// Results of the AppendEntries RPC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppendEntriesReply {
+    /// The follower's `current_term`, for the leader to update itself.
+    pub term: Term,
+    /// True if the follower accepted the sender as the leader of its term.
+    pub success: bool,
+}

@@ -1,0 +1,172 @@
+//! What a server has in every role: the first two boxes of Figure 2, and its timer.
+
+use std::time::Duration;
+
+use super::config::{Config, ConfigError};
+use super::durability::Durability;
+use super::log::LogPosition;
+use super::message::{Reply, Request, RequestVoteArgs, ServerId, Term};
+use super::step::{Effect, HardState, Input, Moment, RequestId, WriteId};
+
+/// The part of a node that no change of role touches.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    pub(super) me: ServerId,
+    /// The cluster's size: its servers are `0..servers`.
+    pub(super) servers: usize,
+    pub(super) config: Config,
+    pub(super) durability: Durability,
+    pub(super) last_log: LogPosition,
+    /// When the next tick matters: the election time-out, or a leader's next heartbeat.
+    pub(super) deadline: Duration,
+}
+
+impl Server {
+    /// Takes up what an earlier incarnation left on the disk.
+    pub(super) fn new(
+        me: ServerId,
+        servers: usize,
+        config: Config,
+        hard_state: HardState,
+        last_log: LogPosition,
+        moment: Moment,
+    ) -> Result<Self, ConfigError> {
+        config.check()?;
+        check_restored(me, servers, hard_state, last_log)?;
+        let durability = Durability::new(hard_state);
+        let mut server =
+            Self { me, servers, config, durability, last_log, deadline: Duration::ZERO };
+        server.restart_election_timer(moment);
+        Ok(server)
+    }
+
+    pub(super) fn current_term(&self) -> Term {
+        self.durability.hard_state().current_term
+    }
+
+    pub(super) fn voted_for(&self) -> Option<ServerId> {
+        self.durability.hard_state().voted_for
+    }
+
+    /// How many servers are more than half: any two such groups have a server in common.
+    pub(super) fn quorum(&self) -> usize {
+        self.servers / 2 + 1
+    }
+
+    /// Enters a term that another server has reached, with the vote still to be given.
+    pub(super) fn enter_term(&mut self, term: Term) {
+        assert!(term > self.current_term(), "a server's term only ever grows");
+        self.durability.save(HardState { current_term: term, voted_for: None });
+    }
+
+    /// Gives the vote of the current term.
+    pub(super) fn vote_for(&mut self, candidate: ServerId) -> WriteId {
+        let hard_state = self.durability.hard_state();
+        assert!(
+            hard_state.voted_for.is_none(),
+            "a server votes for at most one candidate in a term"
+        );
+        self.durability.save(HardState { voted_for: Some(candidate), ..hard_state })
+    }
+
+    /// Figure 2, RequestVote RPC, receiver implementation.
+    pub(super) fn may_vote(&self, args: &RequestVoteArgs) -> bool {
+        args.term >= self.current_term()
+            && self.voted_for().is_none_or(|voted_for| voted_for == args.candidate_id)
+            && args.last_log() >= self.last_log
+    }
+
+    /// Only servers of the cluster, and only others, may speak to this one.
+    pub(super) fn check_sender(&self, input: &Input) {
+        let Some(from) = input.from() else { return };
+        assert!(
+            from < self.servers && from != self.me,
+            "S{} got a message from S{from}, no other server of its cluster of {}",
+            self.me,
+            self.servers
+        );
+        if let Input::Request { request, .. } = input {
+            assert_eq!(from, request.sender(), "a request names its sender");
+        }
+    }
+
+    /// What this server says of itself when it asks for votes.
+    pub(super) fn vote_request(&self, term: Term) -> RequestVoteArgs {
+        RequestVoteArgs {
+            term,
+            candidate_id: self.me,
+            last_log_index: self.last_log.index,
+            last_log_term: self.last_log.term,
+        }
+    }
+
+    /// Gives the others a new, random time to be heard from (section 5.2).
+    pub(super) fn restart_election_timer(&mut self, moment: Moment) {
+        let timeout = self.config.draw_election_timeout(moment.jitter);
+        self.deadline = moment.now.saturating_add(timeout);
+    }
+
+    /// Asks all other servers the same.
+    pub(super) fn call_all(&mut self, request: &Request) {
+        for to in (0..self.servers).filter(|to| *to != self.me) {
+            self.durability.send(Effect::Call { to, request: request.clone() });
+        }
+    }
+
+    pub(super) fn answer(&mut self, id: RequestId, reply: Reply) {
+        self.durability.send(Effect::Answer { id, reply });
+    }
+}
+
+/// Tells whether a server of that cluster can have left that state.
+fn check_restored(
+    me: ServerId,
+    servers: usize,
+    HardState { current_term, voted_for }: HardState,
+    last_log: LogPosition,
+) -> Result<(), ConfigError> {
+    if me >= servers {
+        return Err(ConfigError::NotInCluster { server: me, servers });
+    }
+    if let Some(voted_for) = voted_for.filter(|voted_for| *voted_for >= servers) {
+        return Err(ConfigError::VoteOutsideCluster { voted_for, servers });
+    }
+    if last_log.term > current_term {
+        return Err(ConfigError::LogAheadOfTerm { last_log, current_term });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(me: ServerId, voted_for: Option<ServerId>, log_term: Term) -> Result<(), ConfigError> {
+        let hard_state = HardState { current_term: 4, voted_for };
+        check_restored(me, 3, hard_state, LogPosition { term: log_term, index: 9 })
+    }
+
+    #[test]
+    fn a_disk_of_this_cluster_is_taken_up() {
+        assert_eq!(check(2, Some(2), 4), Ok(()));
+    }
+
+    #[test]
+    fn a_server_outside_the_cluster_is_refused() {
+        let error = ConfigError::NotInCluster { server: 3, servers: 3 };
+        assert_eq!(check(3, None, 4), Err(error));
+    }
+
+    #[test]
+    fn a_vote_outside_the_cluster_is_refused() {
+        let error = ConfigError::VoteOutsideCluster { voted_for: 3, servers: 3 };
+        assert_eq!(check(0, Some(3), 4), Err(error));
+    }
+
+    #[test]
+    fn a_log_ahead_of_the_term_is_refused() {
+        let last_log = LogPosition { term: 5, index: 9 };
+        let error = ConfigError::LogAheadOfTerm { last_log, current_term: 4 };
+        assert_eq!(check(0, None, 5), Err(error));
+    }
+}

@@ -1,0 +1,113 @@
+//! What goes into a step of the core, and what comes out of it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::message::{Reply, Request, ServerId, Term};
+
+/// When a step happens, and a random number drawn for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Time since an arbitrary zero of this server's own. It never goes back.
+    pub now: Duration,
+    /// A fresh draw, uniform over all of `u32`: the election time-out as a fraction of its range,
+    /// should this step need a new one. 0 is the shortest, `u32::MAX` all but the longest.
+    pub jitter: u32,
+}
+
+/// One thing that happened. A lost RPC is no input at all: the next round is the retry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Time passed. Due at [`next_deadline`](super::Node::next_deadline); early and late ones do
+    /// no harm. Time-outs strike at a tick and at no other input.
+    Tick,
+    /// Another server asks.
+    Request {
+        /// Who asks: always [`Request::sender`].
+        from: ServerId,
+        /// Comes back with the [`Effect::Answer`].
+        id: RequestId,
+        /// What it asks.
+        request: Request,
+    },
+    /// Another server answered a [`Effect::Call`] of this incarnation.
+    Reply {
+        /// Who answers.
+        from: ServerId,
+        /// The request that is answered: it tells a late answer from a timely one.
+        request: Request,
+        /// The answer.
+        reply: Reply,
+    },
+    /// This write of this incarnation, and every one issued before it, is durable.
+    Persisted {
+        /// The last of them.
+        write: WriteId,
+    },
+}
+
+impl Input {
+    /// The term that the sender of a message is in, where one came and tells it.
+    pub(super) fn term(&self) -> Option<Term> {
+        match self {
+            Self::Request { request, .. } => request.term(),
+            Self::Reply { reply, .. } => Some(reply.term()),
+            Self::Tick | Self::Persisted { .. } => None,
+        }
+    }
+
+    /// The server that a message came from.
+    pub(super) fn from(&self) -> Option<ServerId> {
+        match self {
+            Self::Request { from, .. } | Self::Reply { from, .. } => Some(*from),
+            Self::Tick | Self::Persisted { .. } => None,
+        }
+    }
+}
+
+/// One thing to do. A step's effects are to be carried out in order, but none waits for the one
+/// before it: a [`Persist`](Effect::Persist) may complete long after the messages behind it left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Send the request; bring an answer, if one comes, as [`Input::Reply`].
+    Call {
+        /// The receiver.
+        to: ServerId,
+        /// What to ask.
+        request: Request,
+    },
+    /// Answer the [`Input::Request`] of that id.
+    Answer {
+        /// Which one.
+        id: RequestId,
+        /// With what.
+        reply: Reply,
+    },
+    /// Make the state durable, then say [`Input::Persisted`]. Of several writes only the last has
+    /// to reach the disk.
+    Persist {
+        /// Counts up from 1 in each incarnation.
+        write: WriteId,
+        /// Replaces what was written before.
+        hard_state: HardState,
+    },
+}
+
+/// The state that Figure 2 wants on stable storage before a server responds to RPCs, but for the
+/// log. The default is a server's very first state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HardState {
+    /// The latest term the server has seen.
+    pub current_term: Term,
+    /// The candidate that received its vote in that term, if any.
+    pub voted_for: Option<ServerId>,
+}
+
+/// A request to be answered: a token of the shell's, opaque to the core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// A write, numbered in the order of issue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WriteId(pub u64);

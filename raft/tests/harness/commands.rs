@@ -1,0 +1,371 @@
+//! The language of the scripts: one function for each command.
+//!
+//! Servers are named by their number, `0` for S0; messages likewise, `7` for m7.
+
+use std::error::Error;
+use std::num::ParseIntError;
+use std::str::FromStr;
+use std::time::Duration;
+
+use raft::core::{
+    AppendEntriesArgs, Config, HardState, Index, Input, LogPosition, Request, ServerId, Term,
+    WriteId,
+};
+
+use super::cluster::{self, Cluster};
+use super::network::Filter;
+use super::show::{self, View};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// A line of a script. What each does is told at the function of its name.
+#[derive(goldenscript::Command)]
+pub(crate) enum Command {
+    Cluster {
+        #[arg(key)]
+        nodes: usize,
+        #[arg(key)]
+        pre_vote: Option<bool>,
+        #[arg(key, optional)]
+        slow_disks: bool,
+    },
+    Disk {
+        server: ServerId,
+        #[arg(key, optional)]
+        term: Term,
+        #[arg(key)]
+        vote: Option<ServerId>,
+        #[arg(key, optional)]
+        log: LogEnd,
+    },
+    Timeout {
+        server: ServerId,
+        timeout: Ms,
+    },
+    Tick {
+        time: Ms,
+        #[arg(optional)]
+        servers: Vec<ServerId>,
+    },
+    Campaign(ServerId),
+    Deliver {
+        #[arg(optional)]
+        numbers: Vec<u64>,
+        #[arg(key)]
+        from: Option<ServerId>,
+        #[arg(key)]
+        to: Option<ServerId>,
+    },
+    Drop {
+        #[arg(optional)]
+        numbers: Vec<u64>,
+        #[arg(key)]
+        from: Option<ServerId>,
+        #[arg(key)]
+        to: Option<ServerId>,
+    },
+    Duplicate {
+        numbers: Vec<u64>,
+    },
+    ForgeHeartbeat {
+        #[arg(key)]
+        from: ServerId,
+        #[arg(key)]
+        to: ServerId,
+        #[arg(key)]
+        term: Term,
+    },
+    Settle,
+    Persist {
+        server: ServerId,
+        write: Option<u64>,
+    },
+    Crash(ServerId),
+    Restart(ServerId),
+    Partition(Vec<ServerId>),
+    Heal,
+    Network,
+    Status,
+}
+
+impl Command {
+    /// Carries the command out.
+    pub(crate) fn run(&self, cluster: &mut Cluster) -> Outcome {
+        match self {
+            Self::Cluster { .. } => Ok(()),
+            Self::Disk { server, term, vote, log } => disk(cluster, *server, *term, *vote, *log),
+            Self::Timeout { server, timeout } => self::timeout(cluster, *server, *timeout),
+            Self::Tick { time, servers } => tick(cluster, *time, servers),
+            Self::Campaign(server) => campaign(cluster, *server),
+            Self::Deliver { numbers, from, to } => deliver(cluster, &filter(numbers, *from, *to)),
+            Self::Drop { numbers, from, to } => drop(cluster, &filter(numbers, *from, *to)),
+            Self::Duplicate { numbers } => duplicate(cluster, &filter(numbers, None, None)),
+            Self::ForgeHeartbeat { from, to, term } => forge_heartbeat(cluster, *from, *to, *term),
+            Self::Settle => settle(cluster),
+            Self::Persist { server, write } => persist(cluster, *server, *write),
+            Self::Crash(server) => crash(cluster, *server),
+            Self::Restart(server) => restart(cluster, *server),
+            Self::Partition(servers) => partition(cluster, servers),
+            Self::Heal => partition(cluster, &[]),
+            Self::Network => network(cluster),
+            Self::Status => status(cluster),
+        }
+    }
+}
+
+/// Starts a cluster. Writes complete at once, unless the disks are slow.
+///
+/// `cluster nodes=5 pre_vote=false slow_disks=true`
+pub(crate) fn cluster(
+    nodes: usize,
+    pre_vote: Option<bool>,
+    slow_disks: bool,
+) -> Result<Cluster, Box<dyn Error>> {
+    let config = Config::default();
+    let config = Config { pre_vote: pre_vote.unwrap_or(config.pre_vote), ..config };
+    Ok(Cluster::new(nodes, config, slow_disks)?)
+}
+
+/// Starts a server again from this disk: term, vote, and the log's last term/index.
+///
+/// `disk 0 term=3 vote=1 log=2/5`
+fn disk(
+    cluster: &mut Cluster,
+    id: ServerId,
+    current_term: Term,
+    voted_for: Option<ServerId>,
+    log: LogEnd,
+) -> Outcome {
+    let server = known(cluster, id)?;
+    server.durable = HardState { current_term, voted_for };
+    server.log = log.0;
+    cluster.start(id)?;
+    Ok(())
+}
+
+/// Makes the election time-outs that a server draws from now on this long.
+///
+/// `timeout 1 450ms`
+fn timeout(cluster: &mut Cluster, id: ServerId, Ms(timeout): Ms) -> Outcome {
+    let range = cluster.config().election_timeout.clone();
+    if !range.contains(&timeout) {
+        return Err("the time-out is out of range".into());
+    }
+    let (part, whole) = (timeout - range.start, range.end - range.start);
+    known(cluster, id)?.jitter = cluster::jitter(part.as_nanos(), whole.as_nanos());
+    Ok(())
+}
+
+/// Lets time pass, for some servers or for all that are up. A server gets a tick at each deadline
+/// on the way.
+///
+/// `tick 300ms 0 2`
+fn tick(cluster: &mut Cluster, Ms(time): Ms, servers: &[ServerId]) -> Outcome {
+    for id in 0..cluster.servers.len() {
+        if servers.is_empty() || servers.contains(&id) {
+            let until = cluster.servers[id].clock + time;
+            tick_until(cluster, id, until);
+        }
+    }
+    Ok(())
+}
+
+fn tick_until(cluster: &mut Cluster, id: ServerId, until: Duration) {
+    while let Some(node) = &cluster.servers[id].node
+        && node.next_deadline() <= until
+    {
+        cluster.servers[id].clock = node.next_deadline();
+        cluster.step(id, Input::Tick);
+    }
+    cluster.servers[id].clock = until;
+}
+
+/// Lets a server's time pass until its timer strikes.
+///
+/// `campaign 1`
+fn campaign(cluster: &mut Cluster, id: ServerId) -> Outcome {
+    let until = running(cluster, id)?.next_deadline();
+    tick_until(cluster, id, until);
+    Ok(())
+}
+
+/// Delivers the messages that are in flight, or some of them. What is sent in answer stays in
+/// flight.
+///
+/// `deliver`, `deliver 7 3`, `deliver from=0 to=1`
+fn deliver(cluster: &mut Cluster, filter: &Filter) -> Outcome {
+    let messages = cluster.network.take(filter);
+    if messages.is_empty() {
+        return Err("no such message is in flight".into());
+    }
+    for message in messages {
+        cluster.deliver(message);
+    }
+    Ok(())
+}
+
+/// Loses messages that are in flight.
+///
+/// `drop`, `drop 7`, `drop from=0 to=1`
+fn drop(cluster: &mut Cluster, filter: &Filter) -> Outcome {
+    let messages = cluster.network.take(filter);
+    if messages.is_empty() {
+        return Err("no such message is in flight".into());
+    }
+    for message in messages {
+        cluster.say(format_args!("m{} is lost", message.number));
+    }
+    Ok(())
+}
+
+/// Puts copies of messages in flight on their way, under new numbers.
+///
+/// `duplicate 7`
+fn duplicate(cluster: &mut Cluster, filter: &Filter) -> Outcome {
+    for message in cluster.network.copies(filter) {
+        cluster.send(message);
+    }
+    Ok(())
+}
+
+/// Delivers a heartbeat that its sender never sent: what no correct cluster does.
+///
+/// `forge_heartbeat from=2 to=1 term=3`
+fn forge_heartbeat(cluster: &mut Cluster, from: ServerId, to: ServerId, term: Term) -> Outcome {
+    running(cluster, to)?;
+    let args = AppendEntriesArgs {
+        term,
+        leader_id: from,
+        prev_log_index: 0,
+        prev_log_term: 0,
+        leader_commit: 0,
+    };
+    cluster.send_request(from, to, Request::AppendEntries(args));
+    deliver(cluster, &Filter { from: Some(from), to: Some(to), ..Filter::default() })
+}
+
+/// Delivers messages and completes writes until there are none left. No time passes.
+///
+/// `settle`
+fn settle(cluster: &mut Cluster) -> Outcome {
+    const ROUNDS: usize = 100;
+    for _ in 0..ROUNDS {
+        for id in 0..cluster.servers.len() {
+            if let Some((write, _)) = cluster.servers[id].pending.last() {
+                cluster.persist(id, *write);
+            }
+        }
+        let messages = cluster.network.take(&Filter::default());
+        if messages.is_empty() {
+            return Ok(());
+        }
+        messages.into_iter().for_each(|message| cluster.deliver(message));
+    }
+    Err(format!("not settled after {ROUNDS} rounds").into())
+}
+
+/// Completes a server's writes, up to one of them or all.
+///
+/// `persist 1`, `persist 1 2` (up to w2)
+fn persist(cluster: &mut Cluster, id: ServerId, write: Option<u64>) -> Outcome {
+    running(cluster, id)?;
+    let last = cluster.servers[id].pending.last().map(|(write, _)| *write);
+    let write = write.map(WriteId).or(last).ok_or("no write is under way")?;
+    cluster.persist(id, write);
+    Ok(())
+}
+
+/// Takes a server down. What it had in memory is lost, and so are writes under way.
+///
+/// `crash 1`
+fn crash(cluster: &mut Cluster, id: ServerId) -> Outcome {
+    running(cluster, id)?;
+    cluster.crash(id);
+    Ok(())
+}
+
+/// Starts a crashed server from its disk.
+///
+/// `restart 1`
+fn restart(cluster: &mut Cluster, id: ServerId) -> Outcome {
+    if known(cluster, id)?.node.is_some() {
+        return Err(format!("S{id} is up").into());
+    }
+    Ok(cluster.start(id)?)
+}
+
+/// Cuts the network between these servers and the others. `heal` mends it.
+///
+/// `partition 0 1`
+fn partition(cluster: &mut Cluster, servers: &[ServerId]) -> Outcome {
+    cluster.network.side = servers.iter().copied().collect();
+    Ok(())
+}
+
+/// Shows the messages in flight.
+///
+/// `network`
+fn network(cluster: &mut Cluster) -> Outcome {
+    for message in cluster.network.copies(&Filter::default()) {
+        let (number, from, to) = (message.number, message.from, message.to);
+        cluster.say(format_args!("m{number} from S{from} to S{to}: {message}"));
+    }
+    Ok(())
+}
+
+/// Shows all servers.
+///
+/// `status`
+fn status(cluster: &mut Cluster) -> Outcome {
+    for id in 0..cluster.servers.len() {
+        let server = &cluster.servers[id];
+        let now = server.node.as_ref().map_or("down".to_owned(), |node| {
+            format!("{}, timer due at {}", View::of(node), show::ms(node.next_deadline()))
+        });
+        let disk = show::hard_state(server.durable);
+        let log = show::log(server.log);
+        cluster.say(format_args!("S{id} {now}; on its disk: {disk}, log {log}"));
+    }
+    Ok(())
+}
+
+fn filter(numbers: &[u64], from: Option<ServerId>, to: Option<ServerId>) -> Filter {
+    Filter { numbers: numbers.iter().copied().collect(), from, to }
+}
+
+fn known(cluster: &mut Cluster, id: ServerId) -> Result<&mut cluster::Server, Box<dyn Error>> {
+    cluster.servers.get_mut(id).ok_or_else(|| format!("there is no S{id}").into())
+}
+
+fn running(cluster: &mut Cluster, id: ServerId) -> Result<&raft::core::Node, Box<dyn Error>> {
+    known(cluster, id)?.node.as_ref().ok_or_else(|| format!("S{id} is down").into())
+}
+
+/// A time such as `300ms`.
+#[derive(Clone, Copy)]
+pub(crate) struct Ms(Duration);
+
+impl FromStr for Ms {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.strip_suffix("ms").ok_or("a time ends in ms")?;
+        let number = number.parse().map_err(|error: ParseIntError| error.to_string())?;
+        Ok(Self(Duration::from_millis(number)))
+    }
+}
+
+/// Where a log ends, such as `2/5`: term 2, index 5.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct LogEnd(LogPosition);
+
+impl FromStr for LogEnd {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (term, index) = text.split_once('/').ok_or("a log's end is TERM/INDEX")?;
+        let number = |text: &str| text.parse().map_err(|error: ParseIntError| error.to_string());
+        let (term, index): (Term, Index) = (number(term)?, number(index)?);
+        Ok(Self(LogPosition { term, index }))
+    }
+}
