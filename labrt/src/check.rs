@@ -116,7 +116,7 @@ fn command_of_replay(test: &str, settings: &Settings, seed: u64) -> Command {
 fn tell(test: &str, settings: &Settings, seed: u64, failure: &Failure) -> String {
     let folder = PathBuf::from(format!("target/lab/{}-{seed}", test.replace("::", "-")));
     let verdict = replay::run(command_of_replay(test, settings, seed), Some(&folder));
-    let replayed = replay::compare(failure, &verdict);
+    let replayed = replay::compare(&failure.to_string(), &verdict);
     let footer = Footer {
         test: test.to_string(),
         world: settings.world.name(),

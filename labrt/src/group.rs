@@ -90,6 +90,20 @@ impl Group {
         }
     }
 
+    /// Has the group crash at the `points`-th switch point (from 1) that one of its threads comes
+    /// to from now on: a crash may fall between any two calls into this crate. One group of a
+    /// world can be set so at a time.
+    ///
+    /// # Panics
+    /// Outside a simulated world, or if `points` is 0.
+    pub fn crash_after(&self, points: u64) {
+        assert!(points > 0, "switch points are counted from 1");
+        let (Kind::Sim(id), Some(world)) = (&self.kind, raw::world()) else {
+            panic!("only a simulated world counts switch points: use LAB_WORLD=sim");
+        };
+        world.core.borrow_mut().groups.crash_after(*id, points);
+    }
+
     /// Stops all threads of the group, until [`Group::resume`]. On OS threads each stops at its
     /// next call into this crate.
     pub fn pause(&self) {

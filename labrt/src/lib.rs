@@ -18,13 +18,13 @@
 //!     let (tx, rx) = channel::unbounded();
 //!     let started = time::Instant::now();
 //!     thread::spawn(move || {
-//!         thread::sleep(Duration::from_secs(3600));
-//!         tx.send("an hour later").expect("the receiver waits");
+//!         thread::sleep(Duration::from_secs(1800));
+//!         tx.send("half an hour later").expect("the receiver waits");
 //!     });
 //!     let message = rx.recv().expect("the sender sends");
-//!     (message, started.elapsed() >= Duration::from_secs(3600))
+//!     (message, started.elapsed() >= Duration::from_secs(1800))
 //! });
-//! assert_eq!(outcome.result, Ok(("an hour later", true)));
+//! assert_eq!(outcome.result, Ok(("half an hour later", true)));
 //! ```
 //!
 //! | instead of | use |
@@ -70,6 +70,11 @@ pub mod timer;
 pub mod trace;
 
 pub use check::check;
+
+/// Whether the current thread runs in a simulated world.
+pub fn in_simulation() -> bool {
+    raw::mode() == raw::Mode::Sim
+}
 
 /// Fails the run with `message`, from wherever a check beside the test notices: no panic, no
 /// unwinding of the thread that happened to look. Only the first failure of a run counts.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::footer::Replayed;
 use crate::random::os_entropy;
-use crate::sim::{Decision, Failure, Outcome};
+use crate::sim::{Decision, Outcome};
 use crate::trace::{Event, diagram};
 
 const VERDICT_VARIABLE: &str = "LAB_REPLAY";
@@ -113,12 +113,12 @@ pub fn run(mut command: Command, trace: Option<&Path>) -> Result<Verdict, String
     serde_json::from_slice(&text?).map_err(|error| format!("its verdict is damaged: {error}"))
 }
 
-/// Compares a replay with the failure it was to repeat.
-pub fn compare(failure: &Failure, replay: &Result<Verdict, String>) -> Replayed {
+/// Compares a replay with the failure it was to repeat, given in full.
+pub fn compare(failure: &str, replay: &Result<Verdict, String>) -> Replayed {
     match replay {
         Err(reason) => Replayed::Differently(reason.clone()),
         Ok(Verdict { failure: None, .. }) => Replayed::Differently("it passed".into()),
-        Ok(Verdict { failure: Some(again), .. }) if *again == failure.to_string() => Replayed::Same,
+        Ok(Verdict { failure: Some(again), .. }) if again == failure => Replayed::Same,
         Ok(Verdict { failure: Some(again), .. }) => {
             let first_line = again.lines().next().unwrap_or_default();
             Replayed::Differently(format!("it failed with {first_line}"))

@@ -122,7 +122,9 @@ impl Builder {
         let Some(world) = raw::world() else {
             return JoinHandle(Handle::Os(os::thread::spawn(self.name, self.group, place, body)));
         };
-        world.point(place);
+        if !self.observer {
+            world.point(place);
+        }
         let group = match &self.group {
             Some(group) => group.sim_id(),
             None => world.core.borrow().group_of(world.running()),

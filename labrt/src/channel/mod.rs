@@ -137,8 +137,12 @@ impl<T> Sender<T> {
             }
             SenderFlavor::Os(tx) => {
                 refuse_os_channel();
-                os::group::checkpoint(Location::caller());
-                tx.send_timeout(message, timeout)
+                match raw::mode() {
+                    Mode::Grouped => {
+                        os::channel::send_timeout(tx, message, timeout, Location::caller())
+                    }
+                    _ => tx.send_timeout(message, timeout),
+                }
             }
         }
     }

@@ -264,8 +264,9 @@ impl<T> Queue<T> {
         state.receivers == 0 || self.has_room(&state)
     }
 
+    /// A rendezvous holds nothing: its offers are still their senders'.
     pub(super) fn len(&self) -> usize {
-        self.state.lock().messages.len()
+        if self.capacity == Some(0) { 0 } else { self.state.lock().messages.len() }
     }
 
     pub(super) fn add_sender(&self) {
@@ -288,14 +289,18 @@ impl<T> Queue<T> {
     pub(super) fn drop_receiver(&self) {
         let mut state = self.state.lock();
         state.receivers -= 1;
-        if state.receivers == 0 {
-            // Nobody can take them any more. They may own senders of this very channel, so they
-            // are dropped after the lock.
-            let messages = std::mem::take(&mut state.messages);
-            drop(state);
-            drop(messages);
-            wake_all(&self.room);
+        if state.receivers > 0 {
+            return;
         }
+        let mut messages = VecDeque::new();
+        if self.capacity != Some(0) {
+            // Nobody can take them any more. They may own senders of this very channel, so they
+            // are dropped after the lock. (A rendezvous' senders take their offers back.)
+            messages = std::mem::take(&mut state.messages);
+        }
+        drop(state);
+        drop(messages);
+        wake_all(&self.room);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Waiting for one of several channel operations.
 
+use std::convert::Infallible;
 use std::panic::Location;
 use std::time::Duration;
 
@@ -103,9 +104,16 @@ fn refuse_mixture() -> ! {
 
 /// Channel operations of which one is to be completed. [`select!`](crate::select) is the
 /// comfortable way to use it.
-#[derive(Default)]
 pub struct Select<'a> {
     operations: Vec<Box<dyn Operation + 'a>>,
+    /// On OS threads: becomes ready when the thread's group crashes.
+    death: Option<crossbeam_channel::Receiver<Infallible>>,
+}
+
+impl Default for Select<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// An operation that was selected and must now be completed.
@@ -118,12 +126,14 @@ pub struct SelectedOperation<'a> {
 enum Selected<'a> {
     Sim,
     Os(crossbeam_channel::SelectedOperation<'a>),
+    /// The thread is being ended: its channels are disconnected.
+    Dying,
 }
 
 impl<'a> Select<'a> {
     /// No operation yet.
     pub fn new() -> Self {
-        Self::default()
+        Self { operations: Vec::new(), death: os::group::death() }
     }
 
     /// Adds receiving from `receiver`; gives the operation's index.
@@ -162,10 +172,7 @@ impl<'a> Select<'a> {
         place: &'static Location<'static>,
     ) -> Option<SelectedOperation<'_>> {
         match raw::world() {
-            Some(world) => {
-                let index = self.wait_in_sim(world, limit, place)?;
-                Some(SelectedOperation { index, kind: Selected::Sim })
-            }
+            Some(world) => self.wait_in_sim(world, limit, place),
             None => self.wait_on_os(limit, place),
         }
     }
@@ -175,7 +182,7 @@ impl<'a> Select<'a> {
         world: WorldRef,
         limit: Limit,
         place: &'static Location<'static>,
-    ) -> Option<usize> {
+    ) -> Option<SelectedOperation<'_>> {
         world.point(place);
         let deadline = match limit {
             Limit::After(timeout) => time::sim_deadline(timeout),
@@ -183,7 +190,7 @@ impl<'a> Select<'a> {
         };
         loop {
             if let Some(index) = self.pick_ready(world) {
-                return Some(index);
+                return Some(SelectedOperation { index, kind: Selected::Sim });
             }
             let late = deadline.is_some_and(|deadline| deadline <= world.now());
             if limit == Limit::Now || late {
@@ -198,8 +205,9 @@ impl<'a> Select<'a> {
 
     /// A thread that is being ended waits no more: a limit passes, and without one the first
     /// operation is completed as on a channel that is disconnected.
-    fn give_up(&self, limit: Limit) -> Option<usize> {
-        (limit == Limit::Never).then_some(0)
+    fn give_up(&self, limit: Limit) -> Option<SelectedOperation<'_>> {
+        let disconnected = SelectedOperation { index: 0, kind: Selected::Dying };
+        (limit == Limit::Never && !self.operations.is_empty()).then_some(disconnected)
     }
 
     fn wait_once(
@@ -245,28 +253,31 @@ impl<'a> Select<'a> {
         limit: Limit,
         place: &'static Location<'static>,
     ) -> Option<SelectedOperation<'_>> {
-        let started = std::time::Instant::now();
-        loop {
-            os::group::checkpoint(place);
-            let left = match limit {
-                Limit::Never => None,
-                Limit::Now => Some(Duration::ZERO),
-                Limit::After(timeout) => Some(timeout.saturating_sub(started.elapsed())),
-            };
-            os::channel::wait_ready(self.registered(), left);
-            if let Ok(selected) = self.registered().try_select() {
-                let index = selected.index();
-                return Some(SelectedOperation { index, kind: Selected::Os(selected) });
+        os::group::checkpoint(place);
+        let mut select = self.registered();
+        let selected = match limit {
+            Limit::Never => select.select(),
+            Limit::Now => select.try_select().ok()?,
+            Limit::After(timeout) => select.select_timeout(timeout).ok()?,
+        };
+        let index = selected.index();
+        match &self.death {
+            Some(death) if index == self.operations.len() => {
+                let _ = selected.recv(death);
+                os::group::checkpoint(place);
+                self.give_up(limit)
             }
-            if left == Some(Duration::ZERO) {
-                return None;
-            }
+            _ => Some(SelectedOperation { index, kind: Selected::Os(selected) }),
         }
     }
 
+    /// The operations and, as the last one, the group's death.
     fn registered(&self) -> crossbeam_channel::Select<'_> {
         let mut select = crossbeam_channel::Select::new();
         self.operations.iter().for_each(|operation| operation.register(&mut select));
+        if let Some(death) = &self.death {
+            select.recv(death);
+        }
         select
     }
 }
@@ -298,6 +309,7 @@ impl SelectedOperation<'_> {
             (Selected::Os(operation), ReceiverFlavor::OsAlarm(rx, message)) => {
                 operation.recv(rx).map(|_| message(super::os_now()))
             }
+            (Selected::Dying, _) => Err(RecvError),
             _ => refuse_mixture(),
         }
     }
@@ -306,18 +318,20 @@ impl SelectedOperation<'_> {
     ///
     /// # Errors
     /// Gives the message back if no receiver is left.
+    #[track_caller]
     pub fn send<T>(self, sender: &Sender<T>, message: T) -> Result<(), SendError<T>> {
         match (self.kind, &sender.0) {
             (Selected::Os(operation), SenderFlavor::Os(tx)) => operation.send(tx, message),
             (Selected::Sim, SenderFlavor::Sim(queue)) => {
                 let mut message = Some(message);
-                match queue.push(&mut message, false) {
-                    Offer::Sent => Ok(()),
-                    Offer::Full | Offer::Disconnected => {
-                        Err(SendError(message.expect("a message that was not sent is still here")))
-                    }
+                match (queue.push(&mut message, false), message) {
+                    (Offer::Disconnected, Some(message)) => Err(SendError(message)),
+                    // Others may have run while the message was computed, and taken the room.
+                    (Offer::Full, Some(message)) => sender.send(message),
+                    _ => Ok(()),
                 }
             }
+            (Selected::Dying, _) => Err(SendError(message)),
             _ => refuse_mixture(),
         }
     }
@@ -346,27 +360,56 @@ macro_rules! select {
     ($($arms:tt)*) => { $crate::__select_parse!([] $($arms)*) };
 }
 
-/// Brings the arms into a regular form, one at a time.
+/// Brings the arms into a regular form, one at a time. Each channel is bound by a `match`, so that
+/// its expression is evaluated once, and may be a temporary: `recv(channel::after(timeout))`. (The
+/// `end`s do not clash: each expansion has its own.)
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __select_parse {
-    ([$($done:tt)*] recv($rx:expr) -> $pat:pat => $body:block $(,)? $($rest:tt)*) => {
-        $crate::__select_parse!([$($done)* (recv, $rx, (), $pat, $body)] $($rest)*)
+    ([$($done:tt)*], $($rest:tt)*) => {
+        $crate::__select_parse!([$($done)*] $($rest)*)
+    };
+    ([$($done:tt)*] recv($rx:expr) -> $pat:pat => $body:block $($rest:tt)*) => {
+        match &$rx {
+            end => $crate::__select_parse!(
+                [$($done)* (recv, end, (), $pat, $body)] $($rest)*
+            ),
+        }
     };
     ([$($done:tt)*] recv($rx:expr) -> $pat:pat => $body:expr, $($rest:tt)*) => {
-        $crate::__select_parse!([$($done)* (recv, $rx, (), $pat, $body)] $($rest)*)
+        match &$rx {
+            end => $crate::__select_parse!(
+                [$($done)* (recv, end, (), $pat, $body)] $($rest)*
+            ),
+        }
     };
     ([$($done:tt)*] recv($rx:expr) -> $pat:pat => $body:expr) => {
-        $crate::__select_parse!([$($done)* (recv, $rx, (), $pat, $body)])
+        match &$rx {
+            end => $crate::__select_parse!(
+                [$($done)* (recv, end, (), $pat, $body)]
+            ),
+        }
     };
-    ([$($done:tt)*] send($tx:expr, $message:expr) -> $pat:pat => $body:block $(,)? $($rest:tt)*) => {
-        $crate::__select_parse!([$($done)* (send, $tx, $message, $pat, $body)] $($rest)*)
+    ([$($done:tt)*] send($tx:expr, $message:expr) -> $pat:pat => $body:block $($rest:tt)*) => {
+        match &$tx {
+            end => $crate::__select_parse!(
+                [$($done)* (send, end, $message, $pat, $body)] $($rest)*
+            ),
+        }
     };
     ([$($done:tt)*] send($tx:expr, $message:expr) -> $pat:pat => $body:expr, $($rest:tt)*) => {
-        $crate::__select_parse!([$($done)* (send, $tx, $message, $pat, $body)] $($rest)*)
+        match &$tx {
+            end => $crate::__select_parse!(
+                [$($done)* (send, end, $message, $pat, $body)] $($rest)*
+            ),
+        }
     };
     ([$($done:tt)*] send($tx:expr, $message:expr) -> $pat:pat => $body:expr) => {
-        $crate::__select_parse!([$($done)* (send, $tx, $message, $pat, $body)])
+        match &$tx {
+            end => $crate::__select_parse!(
+                [$($done)* (send, end, $message, $pat, $body)]
+            ),
+        }
     };
     ([$($done:tt)*] default => $body:expr $(,)?) => {
         $crate::__select_run!([$($done)*] try_select() else $body)
@@ -387,7 +430,7 @@ macro_rules! __select_run {
      $wait:ident($($limit:expr)?) else $default:expr) => {{
         #[allow(unused_mut, reason = "a select may have a default arm only")]
         let mut select = $crate::channel::Select::new();
-        $(select.$kind(&$end);)*
+        $(select.$kind($end);)*
         match $crate::__select_wait!(select, $wait, $($limit)?) {
             None => $default,
             Some(operation) => $crate::__select_arm!(
@@ -418,7 +461,7 @@ macro_rules! __select_arm {
     };
     ($operation:ident, $index:expr, (recv, $rx:expr, $_no:expr, $pat:pat, $body:expr) $($rest:tt)*) => {
         if $operation.index() == $index {
-            let $pat = $operation.recv(&$rx);
+            let $pat = $operation.recv($rx);
             $body
         } else {
             $crate::__select_arm!($operation, $index + 1, $($rest)*)
@@ -426,7 +469,7 @@ macro_rules! __select_arm {
     };
     ($operation:ident, $index:expr, (send, $tx:expr, $message:expr, $pat:pat, $body:expr) $($rest:tt)*) => {
         if $operation.index() == $index {
-            let $pat = $operation.send(&$tx, $message);
+            let $pat = $operation.send($tx, $message);
             $body
         } else {
             $crate::__select_arm!($operation, $index + 1, $($rest)*)

@@ -5,8 +5,8 @@ use std::panic::Location;
 use std::time::Duration;
 
 use crossbeam_channel::{
-    Receiver, RecvError, RecvTimeoutError, Select, SendError, Sender, TryRecvError, TrySendError,
-    select,
+    Receiver, RecvError, RecvTimeoutError, Select, SendError, SendTimeoutError, Sender,
+    TryRecvError, TrySendError, select,
 };
 
 use super::group;
@@ -48,40 +48,62 @@ pub(crate) fn recv_timeout<T>(
 }
 
 pub(crate) fn send<T>(tx: &Sender<T>, message: T, place: Place) -> Result<(), SendError<T>> {
+    let sent = send_within(tx, message, None, place);
+    sent.map_err(|error| SendError(error.into_inner()))
+}
+
+pub(crate) fn send_timeout<T>(
+    tx: &Sender<T>,
+    message: T,
+    timeout: Duration,
+    place: Place,
+) -> Result<(), SendTimeoutError<T>> {
+    send_within(tx, message, Some(timeout), place)
+}
+
+fn send_within<T>(
+    tx: &Sender<T>,
+    message: T,
+    timeout: Option<Duration>,
+    place: Place,
+) -> Result<(), SendTimeoutError<T>> {
     group::checkpoint(place);
     if group::is_dead() {
         // A destructor of a thread that is being ended: the outside hears nothing of it.
-        return Err(SendError(message));
+        return Err(SendTimeoutError::Disconnected(message));
     }
     let message = match tx.try_send(message) {
         Ok(()) => return Ok(()),
-        Err(TrySendError::Disconnected(message)) => return Err(SendError(message)),
+        Err(TrySendError::Disconnected(message)) => {
+            return Err(SendTimeoutError::Disconnected(message));
+        }
         Err(TrySendError::Full(message)) => message,
     };
-    let death = death();
-    let mut select = Select::new();
-    let send_index = select.send(tx);
-    select.recv(&death);
-    let selected = select.select();
-    let sent = if selected.index() == send_index {
-        selected.send(tx, message)
-    } else {
-        let _ = selected.recv(&death);
-        Err(SendError(message))
-    };
+    let sent = send_or_die(tx, message, timeout);
     group::checkpoint(place);
     sent
 }
 
-/// Waits until one of the operations is ready, the group crashes, or the time is over.
-pub(crate) fn wait_ready(select: Select<'_>, timeout: Option<Duration>) {
+fn send_or_die<T>(
+    tx: &Sender<T>,
+    message: T,
+    timeout: Option<Duration>,
+) -> Result<(), SendTimeoutError<T>> {
     let death = death();
-    // A new binding: its lifetime may be the shorter one of `death`.
-    let mut select = select;
+    let mut select = Select::new();
+    let send_index = select.send(tx);
     select.recv(&death);
-    match timeout {
-        None => drop(select.ready()),
-        // Whether it was in time is seen by trying.
-        Some(timeout) => drop(select.ready_timeout(timeout)),
+    let selected = match timeout {
+        None => select.select(),
+        Some(timeout) => match select.select_timeout(timeout) {
+            Ok(selected) => selected,
+            Err(_) => return Err(SendTimeoutError::Timeout(message)),
+        },
+    };
+    if selected.index() == send_index {
+        let sent = selected.send(tx, message);
+        return sent.map_err(|SendError(message)| SendTimeoutError::Disconnected(message));
     }
+    let _ = selected.recv(&death);
+    Err(SendTimeoutError::Disconnected(message))
 }

@@ -72,13 +72,16 @@ impl OsGroup {
     }
 
     pub(crate) fn pause(&self) {
-        *self.paused.lock() = true;
+        let mut paused = self.paused.lock();
+        *paused = true;
         self.may_be_paused.store(true, Ordering::Release);
     }
 
     pub(crate) fn resume(&self) {
-        *self.paused.lock() = false;
+        let mut paused = self.paused.lock();
+        *paused = false;
         self.may_be_paused.store(false, Ordering::Release);
+        drop(paused);
         self.resumed.notify_all();
     }
 

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,9 @@ pub(crate) fn after(delay: Duration, callback: Callback) {
     let mut calls = timer.calls.lock();
     calls.sequence += 1;
     let number = calls.sequence;
-    calls.heap.push(Reverse((Instant::now() + delay, number)));
+    // A time that cannot be told does not come.
+    let Some(at) = Instant::now().checked_add(delay) else { return };
+    calls.heap.push(Reverse((at, number)));
     calls.callbacks.insert(number, callback);
     timer.changed.notify_one();
 }
@@ -54,9 +57,14 @@ fn run(timer: &Timer) {
         calls.heap.pop();
         let callback = calls.callbacks.remove(&number);
         parking_lot::MutexGuard::unlocked(&mut calls, || {
-            if let Some(callback) = callback {
-                callback();
-            }
+            callback.into_iter().for_each(call);
         });
+    }
+}
+
+/// A callback's panic fails the run, and leaves the timer thread to the other callbacks.
+fn call(callback: Callback) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(callback)) {
+        super::fail(format!("{} in a timer's callback", super::thread::panic_text(&*payload)));
     }
 }

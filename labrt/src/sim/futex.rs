@@ -175,7 +175,8 @@ impl World {
         }
         self.core.borrow_mut().enqueue(me, Wait { what, place, deadline }, keys);
         self.suspend(me);
-        self.core.borrow().threads.get(me).woken
+        let mut core = self.core.borrow_mut();
+        std::mem::replace(&mut core.threads.get_mut(me).woken, Woken::Ready)
     }
 
     /// Acquires a lock: `try_acquire` until it gives something, waiting on `id` in between.
@@ -196,10 +197,29 @@ impl World {
             let key = id.key(self);
             if deadline.is_none() {
                 self.refuse_cycle(key, place);
+                self.raise_if_dying(self.me("a lock"));
             }
-            if self.wait(&[key], deadline, what, place, || true) == Woken::TimedOut {
-                return None;
+            match self.wait(&[key], deadline, what, place, || true) {
+                Woken::TimedOut => return None,
+                // Whoever waits for another server's lock need not have it to be ended. In a
+                // destructor nothing is raised, and the wait goes on.
+                Woken::Dying => self.raise_if_dying(self.me("a lock")),
+                Woken::Ready | Woken::ByKey(_) => {}
             }
+        }
+    }
+
+    /// Waits until `is_free`, without raising anything meanwhile.
+    pub(crate) fn wait_until_free(
+        &self,
+        id: &ObjectId,
+        place: &'static Location<'static>,
+        is_free: impl Fn() -> bool,
+    ) {
+        while !is_free() {
+            let key = id.key(self);
+            self.refuse_cycle(key, place);
+            self.wait(&[key], None, WaitFor::Lock, place, || true);
         }
     }
 
@@ -258,12 +278,22 @@ impl Core {
     /// Wakes up to `count` of the threads that wait on `key`; the strategy chooses which.
     /// Observers come last: they must not take a wake-up from anybody.
     pub(crate) fn wake(&mut self, key: Key, count: usize) {
+        if count >= self.objects.get(key).waiters.len() {
+            return self.wake_all(key);
+        }
         for _ in 0..count {
             let waiters = &self.objects.by_key[key as usize].waiters;
             let Some(thread) = self.choose_waiter(waiters.len(), key) else {
                 return;
             };
             self.end_wait(thread, Woken::ByKey(key));
+        }
+    }
+
+    /// Wakes all: nothing is to be chosen, for which of them runs first is seen later.
+    fn wake_all(&mut self, key: Key) {
+        while let Some(&first) = self.objects.get(key).waiters.first() {
+            self.end_wait(first, Woken::ByKey(key));
         }
     }
 
@@ -280,7 +310,7 @@ impl Core {
             1 => Some(candidates[0]),
             _ => {
                 let chosen = candidates[self.strategy.pick_waiter(&candidates)];
-                self.record(DecisionKind::Wake, u64::from(chosen), None);
+                self.record(DecisionKind::Wake, u64::from(self.threads.get(chosen).number), None);
                 Some(chosen)
             }
         }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rand::TryRng;
 
 use super::decisions::DecisionKind;
-use super::futex::Key;
+use super::futex::{Key, Woken};
 use super::strategy::ThreadId;
 use super::timers::TimerAction;
 use super::world::{Core, World};
@@ -81,15 +81,19 @@ struct GroupState {
 /// All groups of a world. They are never removed: a restart is a new group.
 pub(crate) struct Groups {
     seed: u64,
+    /// The group that is to crash at a switch point of its own, and after how many of them.
+    countdown: Option<(GroupId, u64)>,
     /// Decides between channels that are ready at once.
     choices: Stream,
     groups: Vec<GroupState>,
+    /// How many are paused.
+    paused: usize,
 }
 
 impl Groups {
     pub(crate) fn new(seed: u64) -> Self {
         let choices = Stream::new(seed, "select", 0);
-        let mut groups = Self { seed, choices, groups: Vec::new() };
+        let mut groups = Self { seed, countdown: None, choices, groups: Vec::new(), paused: 0 };
         groups.add("test".into(), Arc::new(AtomicBool::new(true)), "script", 0);
         groups
     }
@@ -129,8 +133,15 @@ impl Groups {
         self.get(id).alive.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(super) fn is_paused(&self, id: GroupId) -> bool {
-        self.get(id).paused.is_some()
+        self.paused > 0 && self.get(id).paused.is_some()
+    }
+
+    fn set_paused(&mut self, id: GroupId, pause: Option<u64>) {
+        let before = std::mem::replace(&mut self.get_mut(id).paused, pause);
+        self.paused += usize::from(pause.is_some());
+        self.paused -= usize::from(before.is_some());
     }
 
     pub(super) fn park(&mut self, id: GroupId, thread: ThreadId) {
@@ -140,6 +151,27 @@ impl Groups {
     pub(super) fn draw(&mut self, id: GroupId) -> u64 {
         let Ok(number) = self.get_mut(id).stream.try_next_u64();
         number
+    }
+
+    /// Has a group crash at its `points`-th switch point from now.
+    pub(crate) fn crash_after(&mut self, id: GroupId, points: u64) {
+        self.countdown = Some((id, points));
+    }
+
+    /// A thread of `id` is at a switch point. True if its group is to crash here.
+    #[inline]
+    pub(super) fn counts_down(&mut self, id: GroupId) -> bool {
+        match &mut self.countdown {
+            Some((group, points)) if *group == id => {
+                *points -= 1;
+                let now = *points == 0;
+                if now {
+                    self.countdown = None;
+                }
+                now
+            }
+            _ => false,
+        }
     }
 
     pub(super) fn draw_choice(&mut self, count: u64) -> u64 {
@@ -188,24 +220,20 @@ impl World {
         if self.is_pinned() || self.core.borrow().threads.get(me).dying {
             return;
         }
-        self.core.borrow_mut().next = Some(me);
+        self.core.borrow_mut().come_back(me);
         self.suspend(me);
         self.raise_if_dying(me);
     }
 
     /// Ends every thread of a fenced group, as far as they can be ended.
     pub(super) fn end_group(&self, group: GroupId) {
-        let members = self.core.borrow_mut().condemn_members(group);
-        while let Some(thread) = { self.core.borrow_mut().dying.pop_front() } {
+        self.core.borrow_mut().condemn_members(group);
+        while let Some(thread) = { self.core.borrow_mut().next_dying(group) } {
             self.resume(thread);
         }
         let mut core = self.core.borrow_mut();
-        let spawned_meanwhile = core.members(group);
-        for thread in members.into_iter().chain(spawned_meanwhile) {
-            let left = core.threads.get(thread);
-            if left.group == group && left.is_alive() {
-                core.leak(thread);
-            }
+        for thread in core.members(group) {
+            core.leak(thread);
         }
     }
 
@@ -216,6 +244,10 @@ impl World {
             self.core.borrow().groups.get(group).alive.store(false, Ordering::Relaxed);
             self.end_group(group);
         }
+        // Destructors may have spawned threads into groups that had been ended, or into new ones.
+        let mut core = self.core.borrow_mut();
+        let left: Vec<ThreadId> = core.threads.alive().map(|(id, _)| id).collect();
+        left.into_iter().for_each(|thread| core.leak(thread));
     }
 
     /// Stops a server's threads until [`World::unpause`].
@@ -234,29 +266,41 @@ impl Core {
         self.groups.get(self.group_of(running)).clock
     }
 
+    /// A group's threads in the order in which they were spawned (slots come in another order
+    /// when an observer is there).
     fn members(&self, group: GroupId) -> Vec<ThreadId> {
-        let member = |(id, thread): (ThreadId, &super::thread::Thread)| {
-            (thread.group == group).then_some(id)
-        };
-        self.threads.alive().filter_map(member).collect()
+        let of_group = self.threads.alive().filter(|(_, thread)| thread.group == group);
+        let mut members: Vec<ThreadId> = of_group.map(|(id, _)| id).collect();
+        members.sort_by_key(|&id| self.threads.get(id).number);
+        members
     }
 
-    fn condemn_members(&mut self, group: GroupId) -> Vec<ThreadId> {
-        self.groups.get_mut(group).paused = None;
+    fn condemn_members(&mut self, group: GroupId) {
+        self.groups.set_paused(group, None);
         self.groups.get_mut(group).parked.clear();
         let members = self.members(group);
-        let unused: Vec<Key> = members.iter().filter_map(|&id| self.condemn(id)).collect();
+        let unused: Vec<Key> = members.into_iter().filter_map(|id| self.condemn(id)).collect();
         for key in unused {
             self.wake(key, 1);
         }
-        members
+    }
+
+    /// The next thread that can go on unwinding. Time stands still in a crash, so a member that
+    /// waits for a lock with a time-out has it run out once nobody else can release the lock.
+    fn next_dying(&mut self, group: GroupId) -> Option<ThreadId> {
+        if self.dying.is_empty() {
+            let waits = |id: &ThreadId| self.threads.get(*id).wait.deadline.is_some();
+            let late = self.members(group).into_iter().find(waits)?;
+            self.end_wait(late, Woken::TimedOut);
+        }
+        self.dying.pop_front()
     }
 
     fn pause(&mut self, group: GroupId) -> u64 {
         let state = self.groups.get_mut(group);
         state.pauses += 1;
-        state.paused = Some(state.pauses);
         let number = state.pauses;
+        self.groups.set_paused(group, Some(number));
         let observers = self.observers.drain(..).collect();
         for list in [std::mem::take(&mut self.runnable), observers] {
             // Those of this server are parked on the way.
@@ -272,7 +316,7 @@ impl Core {
     }
 
     fn unpause(&mut self, group: GroupId) {
-        self.groups.get_mut(group).paused = None;
+        self.groups.set_paused(group, None);
         for thread in std::mem::take(&mut self.groups.get_mut(group).parked) {
             self.make_runnable(thread);
         }

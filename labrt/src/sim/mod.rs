@@ -122,7 +122,7 @@ pub struct Stats {
     pub steps: u64,
     /// Switches from the scheduler to a thread.
     pub switches: u64,
-    /// Threads spawned.
+    /// Threads spawned, observers aside.
     pub threads: u64,
     /// A hash over every decision: two runs with one digest took the same course.
     pub digest: u64,

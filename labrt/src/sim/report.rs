@@ -83,6 +83,11 @@ impl Failure {
         Self { thread, ..Self::new(core, FailureKind::Panic, note) }
     }
 
+    pub(super) fn callback_panic(core: &Core, note: String) -> Self {
+        let thread = "a timer's callback".to_string();
+        Self { thread, ..Self::new(core, FailureKind::Panic, note) }
+    }
+
     pub(super) fn deadlock(core: &Core) -> Self {
         let waiting = core.threads.alive().filter(|(_, thread)| !thread.observer);
         let mut details = String::new();
@@ -175,6 +180,9 @@ impl Core {
         let (what, place) = (thread.wait.what, thread.wait.place);
         match thread.state {
             State::Running => "is running".to_string(),
+            State::Runnable if self.groups.is_paused(thread.group) => {
+                "is paused with its server".to_string()
+            }
             State::Runnable => "can run".to_string(),
             _ => format!("waits for {} at {place}{}", name_of(what), self.object(thread)),
         }

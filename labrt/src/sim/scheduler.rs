@@ -1,6 +1,6 @@
 //! The loop that runs a world.
 
-use std::panic::{self, Location};
+use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -26,6 +26,10 @@ pub fn run<T: Send + 'static>(
     config: &Config,
     main: impl FnOnce() -> T + Send + 'static,
 ) -> Outcome<T> {
+    assert!(
+        raw::world().is_none(),
+        "a simulated world was started inside another one: it would block that one's only thread"
+    );
     let place = Location::caller();
     let config = config.clone();
     install_panic_hook();
@@ -60,7 +64,7 @@ fn run_here<T: Send + 'static>(
         });
         world.drive();
         world.end_all();
-        world.core.borrow_mut().timers = super::timers::Timers::default();
+        world.drop_timers();
     });
     drop(watched);
     finish(&world, returned.lock().take())
@@ -77,6 +81,9 @@ fn finish<T>(world: &World, returned: Option<T>) -> Outcome<T> {
     let events = recorder.map(trace::Recorder::into_events).unwrap_or_default();
     Outcome { result, stats, decisions: core.take_decisions(), events }
 }
+
+/// Destructors of timers that set timers are not followed for ever.
+const TIMERS_DROP_ROUNDS_MAX: u32 = 100;
 
 /// What the scheduler does next.
 enum Step {
@@ -95,10 +102,33 @@ impl World {
             match step {
                 Step::Resume(thread) => self.resume(thread),
                 Step::EndGroup(group) => self.end_group(group),
-                Step::Call(callback) => self.pinned(callback),
+                Step::Call(callback) => self.call(callback),
                 Step::Again => {}
                 Step::Over => return,
             }
+        }
+    }
+
+    /// Runs a timer's callback; its panic fails the run as a thread's does.
+    fn call(&self, callback: Box<dyn FnOnce()>) {
+        let called = panic::catch_unwind(AssertUnwindSafe(|| self.pinned(callback)));
+        if called.is_err() {
+            let mut core = self.core.borrow_mut();
+            let note = core.callback_panic.take().unwrap_or_else(|| "a panic".to_string());
+            let failure = Failure::callback_panic(&core, note);
+            core.fail(failure);
+        }
+    }
+
+    /// Drops the callbacks whose time has not come. They own channels and locks, whose destructors
+    /// need the core, and may set further timers.
+    fn drop_timers(&self) {
+        for _ in 0..TIMERS_DROP_ROUNDS_MAX {
+            let timers = std::mem::take(&mut self.core.borrow_mut().timers);
+            if timers.next().is_none() {
+                return;
+            }
+            self.pinned(|| drop(timers));
         }
     }
 }
@@ -182,13 +212,14 @@ fn install_panic_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let previous = panic::take_hook();
-        panic::set_hook(Box::new(move |info| match raw::world() {
-            Some(world) if world.running().is_some() => {
-                let message = info.payload_as_str().unwrap_or("a panic without a message");
-                let place = info.location().map(|at| format!(" ({}:{})", at.file(), at.line()));
-                world.note_panic(format!("{message}{}", place.unwrap_or_default()));
+        panic::set_hook(Box::new(move |info| {
+            let message = info.payload_as_str().unwrap_or("a panic without a message");
+            let place = info.location().map(|at| format!(" ({}:{})", at.file(), at.line()));
+            let note = format!("{message}{}", place.unwrap_or_default());
+            let told = raw::world().is_some_and(|world| world.note_panic(note));
+            if !told {
+                previous(info);
             }
-            _ => previous(info),
         }));
     });
 }

@@ -34,6 +34,9 @@ const STACKS_KEPT: usize = 1024;
 /// Calls that a thread may make while it is being ended, before it is given up as leaked.
 const DYING_STEPS_MAX: u32 = 100_000;
 
+/// Above the numbers of all other threads.
+const OBSERVER_NUMBERS: u32 = 1 << 31;
+
 static STACKS: Mutex<Vec<DefaultStack>> = Mutex::new(Vec::new());
 
 /// Where a thread stands.
@@ -86,6 +89,7 @@ pub(crate) struct Threads {
     slots: Vec<Thread>,
     free: Vec<ThreadId>,
     spawned: u32,
+    observers: u32,
 }
 
 /// What a thread is to be.
@@ -157,14 +161,24 @@ impl Threads {
     }
 
     fn add(&mut self, new: NewThread) -> ThreadId {
-        self.spawned += 1;
+        let number = self.next_number(new.observer);
         if let Some(id) = self.free.pop() {
             let wait_number = self.get(id).wait_number + 1;
-            *self.get_mut(id) = Thread::new(new, self.spawned, wait_number);
+            *self.get_mut(id) = Thread::new(new, number, wait_number);
             return id;
         }
-        self.slots.push(Thread::new(new, self.spawned, 0));
+        self.slots.push(Thread::new(new, number, 0));
         ThreadId::try_from(self.slots.len() - 1).expect("a world has fewer than 2^32 threads")
+    }
+
+    /// Observers are numbered apart: they must not shift the numbers of the others.
+    fn next_number(&mut self, observer: bool) -> u32 {
+        if observer {
+            self.observers += 1;
+            return OBSERVER_NUMBERS + self.observers;
+        }
+        self.spawned += 1;
+        self.spawned
     }
 
     pub(crate) fn spawned(&self) -> u64 {
@@ -187,14 +201,21 @@ impl Threads {
 
 /// The payload of the panic that ends a thread. Dropping it means that somebody caught it.
 struct Kill {
+    world: u32,
     thread: ThreadId,
+    /// The slot may be another thread's by the time somebody drops a payload that he kept.
+    number: u32,
 }
 
 impl Drop for Kill {
     fn drop(&mut self) {
         let Some(world) = raw::world() else { return };
+        if world.serial != self.world {
+            return;
+        }
         if let Ok(mut core) = world.core.try_borrow_mut() {
-            core.threads.get_mut(self.thread).unwinding = false;
+            let thread = core.threads.get_mut(self.thread);
+            thread.unwinding &= thread.number != self.number;
         }
     }
 }
@@ -248,7 +269,7 @@ impl World {
             if dying {
                 // It was ended before it began: only what the closure owns has to go.
                 drop(body);
-                raise(id);
+                self.raise(id);
             }
             body()
         }));
@@ -270,15 +291,20 @@ impl World {
         payload
     }
 
-    /// Called by the panic hook, on the panicking thread.
-    pub(crate) fn note_panic(&self, note: String) {
-        let Some(me) = self.running() else { return };
+    /// Called by the panic hook, on the panicking thread. False if nobody will tell this panic:
+    /// it is the scheduler's own, or the second one of a thread that unwinds already, which will
+    /// abort the process.
+    pub(crate) fn note_panic(&self, note: String) -> bool {
         let Ok(mut core) = self.core.try_borrow_mut() else {
-            return;
+            return false;
+        };
+        let Some(me) = self.running() else {
+            core.callback_panic = Some(note);
+            return self.is_pinned();
         };
         let thread = core.threads.get_mut(me);
-        thread.unwinding = true;
         thread.panic_note = Some(note);
+        !std::mem::replace(&mut thread.unwinding, true)
     }
 
     /// Waits for a thread's end and takes its result.
@@ -331,13 +357,18 @@ impl World {
         if thread.dying && !thread.is_unwinding() {
             thread.unwinding = true;
             drop(core);
-            raise(me);
+            self.raise(me);
         }
+    }
+
+    fn raise(&self, thread: ThreadId) -> ! {
+        let number = self.core.borrow().threads.get(thread).number;
+        resume_unwind(Box::new(Kill { world: self.serial, thread, number }))
     }
 
     /// A call into this crate by a thread that is being ended.
     #[cold]
-    pub(super) fn dying_point(&self, me: ThreadId) {
+    pub(super) fn dying_point(&self, me: ThreadId, place: &'static Location<'static>) {
         let steps = {
             let mut core = self.core.borrow_mut();
             let thread = core.threads.get_mut(me);
@@ -346,24 +377,30 @@ impl World {
         };
         if steps > DYING_STEPS_MAX {
             // Nobody resumes it: the kill loop finds it suspended and counts it as leaked.
-            self.core.borrow_mut().threads.get_mut(me).state = State::Waiting;
+            let mut core = self.core.borrow_mut();
+            let thread = core.threads.get_mut(me);
+            thread.state = State::Waiting;
+            thread.wait = Wait { what: WaitFor::Nothing, place, deadline: None };
+            drop(core);
             self.suspend(me);
         }
         self.raise_if_dying(me);
     }
 }
 
-fn raise(thread: ThreadId) -> ! {
-    resume_unwind(Box::new(Kill { thread }))
-}
-
 impl Core {
     fn add_thread(&mut self, new: NewThread, spawner: Option<ThreadId>) -> ThreadId {
-        let dead = !self.groups.is_alive(new.group);
+        let (group, observer) = (new.group, new.observer);
         let id = self.threads.add(new);
-        self.threads.get_mut(id).dying = dead;
-        self.strategy.spawned(id);
-        self.record(DecisionKind::Spawn, u64::from(id), spawner);
+        if !self.groups.is_alive(group) {
+            self.threads.get_mut(id).dying = true;
+            self.crashes.push(group);
+        }
+        if !observer {
+            self.strategy.spawned(id);
+            let number = self.threads.get(id).number;
+            self.record(DecisionKind::Spawn, u64::from(number), spawner);
+        }
         id
     }
 

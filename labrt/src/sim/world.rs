@@ -64,6 +64,8 @@ pub(crate) struct Core {
     pub(crate) strategy: Box<dyn Strategy>,
     pub(crate) recorder: Recorder,
     pub(crate) failure: Option<Failure>,
+    /// What a panic in a timer's callback said.
+    pub(super) callback_panic: Option<String>,
     pub(crate) leaked: Vec<String>,
     /// The first thread has returned, or the run has failed.
     pub(crate) over: bool,
@@ -92,6 +94,7 @@ impl World {
             strategy: config.strategy.build(config.seed),
             recorder: Recorder::new(config.decisions),
             failure: None,
+            callback_panic: None,
             leaked: Vec::new(),
             over: false,
             entropy: Stream::new(config.seed, "hash keys", 0),
@@ -180,7 +183,13 @@ impl World {
         thread.steps += 1;
         if thread.dying {
             drop(core);
-            self.dying_point(me);
+            self.dying_point(me, place);
+            return;
+        }
+        let group = thread.group;
+        if core.groups.counts_down(group) {
+            drop(core);
+            self.crash(group);
         } else if core.must_suspend(me) {
             drop(core);
             self.suspend(me);
@@ -191,7 +200,10 @@ impl World {
     /// Lets the others go first, if there are any.
     pub(crate) fn yield_now(&self, place: &'static Location<'static>) {
         if let Some(me) = self.running.get() {
-            self.core.borrow_mut().strategy.yielded(me);
+            let mut core = self.core.borrow_mut();
+            if !core.threads.get(me).observer {
+                core.strategy.yielded(me);
+            }
         }
         self.point(place);
     }
@@ -229,6 +241,10 @@ impl Core {
             self.next = Some(me);
             return true;
         }
+        if self.groups.is_paused(self.threads.get(me).group) {
+            self.make_runnable(me);
+            return true;
+        }
         if self.steps > self.max_steps {
             self.fail(Failure::livelock(self, "steps"));
             return true;
@@ -249,6 +265,17 @@ impl Core {
         }
         self.next = Some(next);
         next != me || !self.observers.is_empty() || self.clear_next()
+    }
+
+    /// The running thread leaves the CPU for what only the scheduler can do, and goes on then. An
+    /// observer may not take the place of the thread that was chosen before it came.
+    pub(super) fn come_back(&mut self, me: ThreadId) {
+        if self.threads.get(me).observer {
+            self.threads.get_mut(me).state = State::Runnable;
+            self.observers.push_front(me);
+        } else {
+            self.next = Some(me);
+        }
     }
 
     fn clear_next(&mut self) -> bool {
@@ -272,7 +299,7 @@ impl Core {
         }
         let index = self.strategy.pick(&self.runnable);
         let picked = self.runnable.swap_remove(index);
-        self.record(DecisionKind::Pick, u64::from(picked), None);
+        self.record(DecisionKind::Pick, u64::from(self.threads.get(picked).number), None);
         picked
     }
 
@@ -324,8 +351,11 @@ impl Core {
     }
 
     pub(crate) fn record(&mut self, kind: DecisionKind, value: u64, running: Option<ThreadId>) {
-        let number = running.map_or(0, |thread| self.threads.get(thread).number);
-        self.recorder.record(kind, value, self.now, number);
+        let running = running.map(|thread| self.threads.get(thread));
+        if running.is_some_and(|thread| thread.observer) {
+            return;
+        }
+        self.recorder.record(kind, value, self.now, running.map_or(0, |thread| thread.number));
     }
 
     /// Notes the first thing that went wrong, and ends the run.

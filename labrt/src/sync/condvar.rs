@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::mutex::{Mutex, MutexGuard};
 use crate::os;
-use crate::raw::{self, Mode, WorldRef};
+use crate::raw::{self, Mode};
 use crate::sim::futex::{ObjectId, WaitFor, Woken};
 use crate::time::{self, Instant};
 
@@ -133,20 +133,11 @@ impl Condvar {
             woken = world.wait(&[key], deadline, WaitFor::Notification, place, || true);
             // `unlocked` takes the lock again by blocking the OS thread, so it has to be free
             // when this closure returns; no switch comes in between.
-            wait_until_free(world, lock, place, || !mutex.is_locked());
+            world.wait_until_free(lock, place, || !mutex.is_locked());
         });
         world.note_holder(lock, WaitFor::Lock, place);
         world.raise_if_dying(world.me("a wait"));
-        woken == Woken::TimedOut
+        // A thread that is being ended waits no more: its time is over.
+        matches!(woken, Woken::TimedOut | Woken::Dying)
     }
-}
-
-fn wait_until_free(
-    world: WorldRef,
-    lock: &ObjectId,
-    place: &'static Location<'static>,
-    is_free: impl Fn() -> bool,
-) {
-    let token = world.acquire(lock, WaitFor::Lock, None, place, || is_free().then_some(()));
-    token.expect("without a deadline a lock is always acquired");
 }

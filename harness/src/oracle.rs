@@ -1,0 +1,172 @@
+//! What must never happen, watched all the time.
+//!
+//! The oracle remembers for the whole run, across crashes, which server led which term and what
+//! was applied at which index. It learns a server's term and role by reading `get_state` after
+//! each message that the server handled or got back, on an observer thread of that server's
+//! group: one read at a time, events that come meanwhile are one more read. Nobody waits for it.
+//!
+//! Its verdicts have no tolerance: a correct Raft never breaks them, whatever the network does.
+//! Terms are compared within one incarnation only, since a term that was never answered for may
+//! be forgotten in a crash.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use contract::{ApplyMsg, Index, Term};
+use labrt::sync::Shared;
+use labrt::time;
+use labrt::trace::{self, EventKind};
+
+/// A `get_state` that takes longer, in virtual time, is taken to wait for a lock that somebody
+/// holds across a call.
+const READ_LIMIT: Duration = Duration::from_secs(1);
+
+/// The memory of a run.
+#[derive(Default)]
+pub struct Oracle(Shared<Memory>);
+
+#[derive(Default)]
+struct Memory {
+    leaders: BTreeMap<Term, usize>,
+    applied: BTreeMap<Index, Applied>,
+    servers: BTreeMap<usize, Server>,
+}
+
+struct Applied {
+    command: Option<Vec<u8>>,
+    by: usize,
+}
+
+#[derive(Default)]
+struct Server {
+    incarnation: u64,
+    term: Term,
+    last_applied: Index,
+    /// World time at which the present read began.
+    reading_since: Option<Duration>,
+    paused: bool,
+}
+
+impl Oracle {
+    /// A server starts again.
+    pub(crate) fn begin_incarnation(&self, server: usize, incarnation: u64) {
+        self.0.with(|memory| {
+            memory.servers.insert(server, Server { incarnation, ..Server::default() });
+        });
+    }
+
+    /// A read of `get_state` begins.
+    pub(crate) fn begin_read(&self, server: usize) {
+        let now = time::world_time();
+        self.0.with(|memory| memory.server(server).reading_since = Some(now));
+    }
+
+    /// A read came back, or the test asked for itself.
+    pub(crate) fn note_state(&self, server: usize, incarnation: u64, term: Term, leader: bool) {
+        let verdict = self.0.with(|memory| {
+            let known = memory.server(server);
+            if known.incarnation != incarnation {
+                return None;
+            }
+            let backwards = term < known.term;
+            let before = known.term;
+            known.term = term.max(known.term);
+            if backwards {
+                return Some(format!("S{server}'s term went back from {before} to {term}"));
+            }
+            leader.then(|| memory.note_leader(server, term)).flatten()
+        });
+        trace::role(server, term, if leader { "leader" } else { "term" });
+        tell(verdict);
+    }
+
+    /// The read that [`Oracle::begin_read`] began is over.
+    pub(crate) fn end_read(&self, server: usize) {
+        self.0.with(|memory| memory.server(server).reading_since = None);
+    }
+
+    /// A server does not answer while it is paused, and that is no fault of its own.
+    pub(crate) fn set_paused(&self, server: usize, paused: bool) {
+        self.0.with(|memory| {
+            let known = memory.server(server);
+            known.paused = paused;
+            known.reading_since = None;
+        });
+    }
+
+    /// Looks for reads that take too long.
+    pub(crate) fn look_for_held_locks(&self) {
+        let now = time::world_time();
+        let verdict = self.0.with(|memory| {
+            let late = |known: &Server| {
+                let since = known.reading_since.filter(|_| !known.paused);
+                since.is_some_and(|since| now.saturating_sub(since) > READ_LIMIT)
+            };
+            memory.servers.iter().find(|(_, known)| late(known)).map(|(server, _)| {
+                format!(
+                    "lock held: S{server} did not answer get_state for {READ_LIMIT:?}; is a lock \
+                     held across an RPC or a sleep?"
+                )
+            })
+        });
+        tell(verdict);
+    }
+
+    /// A server applied a message.
+    pub(crate) fn note_applied(&self, server: usize, message: &ApplyMsg) {
+        let verdict = self.0.with(|memory| memory.note_applied(server, message));
+        let text = || match message {
+            ApplyMsg::Command { index, .. } => format!("applied {index}"),
+            ApplyMsg::NoOp { index } => format!("applied {index} (no-op)"),
+            ApplyMsg::Snapshot { index, .. } => format!("snapshot {index}"),
+        };
+        trace::record(Some(server), "commit", EventKind::Note, text);
+        tell(verdict);
+    }
+
+    /// How many entries have been applied by anybody.
+    pub fn agreed(&self) -> u64 {
+        self.0.with(|memory| memory.applied.len() as u64)
+    }
+}
+
+impl Memory {
+    fn server(&mut self, server: usize) -> &mut Server {
+        self.servers.entry(server).or_default()
+    }
+
+    /// Election Safety (Raft paper, Figure 3): at most one leader per term, ever.
+    fn note_leader(&mut self, server: usize, term: Term) -> Option<String> {
+        let first = *self.leaders.entry(term).or_insert(server);
+        (first != server).then(|| format!("two leaders in term {term}: S{first}, S{server}"))
+    }
+
+    /// State Machine Safety (Raft paper, Figure 3), and the order of the log.
+    fn note_applied(&mut self, server: usize, message: &ApplyMsg) -> Option<String> {
+        let (index, command) = match message {
+            ApplyMsg::Command { index, command } => (*index, Some(command.clone())),
+            ApplyMsg::NoOp { index } => (*index, None),
+            ApplyMsg::Snapshot { index, .. } => {
+                self.server(server).last_applied = *index;
+                return None;
+            }
+        };
+        let last = std::mem::replace(&mut self.server(server).last_applied, index);
+        if index != last + 1 {
+            return Some(format!("S{server} applied index {index} right after index {last}"));
+        }
+        let first = self.applied.entry(index).or_insert(Applied { command, by: server });
+        let same = match message {
+            ApplyMsg::Command { command, .. } => first.command.as_ref() == Some(command),
+            _ => first.command.is_none(),
+        };
+        let by = first.by;
+        (!same).then(|| format!("S{server} and S{by} applied different commands at index {index}"))
+    }
+}
+
+fn tell(verdict: Option<String>) {
+    if let Some(verdict) = verdict {
+        labrt::fail(verdict);
+    }
+}

@@ -1,0 +1,266 @@
+//! The process that runs one test, over its seeds, and tells how it went.
+//!
+//! It writes its result to a file that the parent named, never to standard output: that belongs
+//! to the code under test.
+
+use std::fs;
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::RaftNode;
+use labrt::replay::{self, Request};
+use labrt::settings::{Settings, WorldKind};
+use labrt::sim::{self, Config, Failure, Outcome, first_difference};
+use labrt::sync::Shared;
+use labrt::time::Instant;
+use labrt::{logger, random, thread, trace};
+use serde::{Deserialize, Serialize};
+
+use super::case::TestCase;
+use super::command::replay_command;
+use crate::{Cluster, Summary};
+
+/// A test is limited to so much time in its world, as in the labs.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
+/// Threads of a crashed server must be gone so soon, on OS threads.
+const STRAGGLER_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a child is to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Assignment {
+    /// Where to write the result.
+    pub(super) result: PathBuf,
+    /// Run the seeds from 0 to this one, exclusive,
+    pub(super) fixed: u64,
+    /// and then these.
+    pub(super) extra: Vec<u64>,
+}
+
+/// How a test went.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct TestResult {
+    /// Seeds that passed.
+    pub(super) passed: u64,
+    /// Their summaries, added up.
+    pub(super) total: Summary,
+    /// The first that failed.
+    pub(super) failed: Option<FailedRun>,
+    /// Threads that could not be ended.
+    pub(super) leaked: Vec<String>,
+}
+
+/// A run that failed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct FailedRun {
+    pub(super) seed: u64,
+    /// World time of the failure.
+    pub(super) time: Duration,
+    /// In one line.
+    pub(super) message: String,
+    /// Everything there is to say.
+    pub(super) text: String,
+    /// The last events, drawn, if they are known already.
+    pub(super) diagram: String,
+}
+
+impl FailedRun {
+    fn new(seed: u64, failure: &Failure) -> Self {
+        Self {
+            seed,
+            time: failure.time,
+            message: failure.message.clone(),
+            text: failure.to_string(),
+            diagram: String::new(),
+        }
+    }
+}
+
+/// Runs `case` as `assignment` says.
+pub(super) fn run<R: RaftNode>(
+    case: &'static TestCase,
+    settings: &Settings,
+    assignment: &Assignment,
+) -> ExitCode {
+    logger::init();
+    let mut result = TestResult::default();
+    for seed in (0..assignment.fixed).chain(assignment.extra.iter().copied()) {
+        let ran = match settings.world {
+            WorldKind::Sim => in_sim::<R>(case, settings, seed, assignment, &mut result),
+            WorldKind::Threads => on_os_threads::<R>(case, seed),
+        };
+        match ran {
+            Ok(summary) => result.add(&summary),
+            Err(failed) => {
+                result.failed = Some(failed);
+                break;
+            }
+        }
+    }
+    match write(&assignment.result, &result) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the result could not be written: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl TestResult {
+    fn add(&mut self, summary: &Summary) {
+        self.passed += 1;
+        self.total.time += summary.time;
+        self.total.servers = summary.servers;
+        self.total.rpcs += summary.rpcs;
+        self.total.bytes += summary.bytes;
+        self.total.commands += summary.commands;
+    }
+}
+
+fn write(path: &Path, result: &TestResult) -> io::Result<()> {
+    fs::write(path, serde_json::to_vec(result)?)
+}
+
+fn config(settings: &Settings, seed: u64) -> Config {
+    let mut config = Config::new(seed).with_strategy(settings.strategy_of(seed));
+    // The cluster's own start and end come on top of what the test may take.
+    config.max_time = TIME_LIMIT;
+    config
+}
+
+fn simulate<R: RaftNode>(case: &'static TestCase, config: &Config) -> Outcome<Summary> {
+    sim::run(config, || {
+        let cluster = Cluster::new::<R>(case.servers);
+        (case.body)(&cluster);
+        cluster.summary()
+    })
+}
+
+fn in_sim<R: RaftNode>(
+    case: &'static TestCase,
+    settings: &Settings,
+    seed: u64,
+    assignment: &Assignment,
+    result: &mut TestResult,
+) -> Result<Summary, FailedRun> {
+    let mut config = config(settings, seed);
+    let (path, so_far) = (assignment.result.clone(), result.clone());
+    config.on_stuck = Some(Arc::new(move |failure| {
+        let failed = Some(FailedRun::new(seed, failure));
+        let _ = write(&path, &TestResult { failed, ..so_far.clone() });
+    }));
+    let outcome = simulate::<R>(case, &config);
+    result.leaked.extend(outcome.stats.leaked);
+    let summary = outcome.result.map_err(|failure| FailedRun::new(seed, &failure))?;
+    if settings.check_determinism {
+        check_determinism::<R>(case, settings, &config)?;
+    }
+    Ok(summary)
+}
+
+/// A second run in this process against the first run in a new one: what differs comes from
+/// outside the world.
+fn check_determinism<R: RaftNode>(
+    case: &'static TestCase,
+    settings: &Settings,
+    config: &Config,
+) -> Result<(), FailedRun> {
+    let config = Config { decisions: true, ..config.clone() };
+    let here = simulate::<R>(case, &config);
+    let there = replay::run(replay_command(case.name, settings, config.seed), None);
+    let difference = match there {
+        Err(reason) => Some(format!("the run in a new process told nothing: {reason}")),
+        Ok(verdict) => first_difference(&here.decisions, &verdict.decisions)
+            .map(|difference| difference.to_string()),
+    };
+    let Some(text) = difference else { return Ok(()) };
+    let message = "not deterministic: two runs of one seed part".to_string();
+    let (seed, time, diagram) = (config.seed, here.stats.time, String::new());
+    Err(FailedRun { seed, time, message, text, diagram })
+}
+
+/// Runs one seed for another process that wants its trace, or its decisions.
+pub(super) fn answer<R: RaftNode>(
+    case: &'static TestCase,
+    settings: &Settings,
+    request: &Request,
+) -> ExitCode {
+    logger::init();
+    logger::set_recording(request.wants_trace());
+    let mut config = config(settings, settings.seeds[0]);
+    config.record = request.wants_trace();
+    config.decisions = !request.wants_trace();
+    match request.answer(&simulate::<R>(case, &config), case.servers) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("no verdict was written: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the threads of a real-time run tell each other.
+#[derive(Default)]
+struct Progress {
+    summary: Option<Summary>,
+    panic: Option<String>,
+}
+
+fn on_os_threads<R: RaftNode>(case: &'static TestCase, seed: u64) -> Result<Summary, FailedRun> {
+    random::set_os_seed(seed);
+    trace::start_on_os_threads();
+    let started = Instant::now();
+    let progress: Arc<Shared<Progress>> = Arc::default();
+    let theirs = Arc::clone(&progress);
+    let test = thread::spawn(move || {
+        let ran = panic::catch_unwind(AssertUnwindSafe(|| {
+            let cluster = Cluster::new::<R>(case.servers);
+            (case.body)(&cluster);
+            (cluster.summary(), cluster.end_on_os_threads(STRAGGLER_LIMIT))
+        }));
+        theirs.with(|progress| match ran {
+            Ok((summary, Ok(()))) => progress.summary = Some(summary),
+            Ok((_, Err(stragglers))) => progress.panic = Some(stragglers),
+            Err(payload) => progress.panic = Some(panic_text(&*payload)),
+        });
+    });
+    while !test.is_finished() {
+        thread::sleep(Duration::from_millis(5));
+        let failure = labrt::take_failure().or_else(|| {
+            let late = started.elapsed() > TIME_LIMIT + STRAGGLER_LIMIT;
+            late.then(|| format!("the test did not end within {TIME_LIMIT:?}"))
+        });
+        if let Some(message) = failure {
+            return Err(failed_on_os_threads(case, seed, started, message));
+        }
+    }
+    let Progress { summary, panic } = progress.with(std::mem::take);
+    let failure = labrt::take_failure().or(panic);
+    match (summary, failure) {
+        (Some(summary), None) => Ok(summary),
+        (_, failure) => {
+            let message = failure.unwrap_or_else(|| "the test ended without a result".into());
+            Err(failed_on_os_threads(case, seed, started, message))
+        }
+    }
+}
+
+fn failed_on_os_threads(
+    case: &TestCase,
+    seed: u64,
+    started: Instant,
+    message: String,
+) -> FailedRun {
+    let diagram = trace::diagram(&trace::take_from_os_threads(), case.servers, 50);
+    let text = message.clone();
+    FailedRun { seed, time: started.elapsed(), message, text, diagram }
+}
+
+fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_string())
+}

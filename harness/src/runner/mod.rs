@@ -1,0 +1,215 @@
+//! Runs a table of tests: over worlds and seeds, each in a process of its own.
+//!
+//! The flags and filters are libtest's, so `cargo test 2A`, `cargo test NAME -- --exact` and
+//! nextest work as everywhere. What libtest cannot do is done here: a test that hangs, aborts,
+//! overflows its stack or floods its output costs itself alone; a test that makes no sense in a
+//! world is skipped with a reason; a filter that matches nothing is an error; every test's line
+//! says what it took; and the failures' last lines come last of all.
+
+mod case;
+mod child;
+mod command;
+mod print;
+mod process;
+
+use std::env;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use contract::RaftNode;
+use labrt::footer::{Footer, Replayed};
+use labrt::replay;
+use labrt::settings::{Settings, WorldKind};
+use labrt::sync::Shared;
+use labrt::thread;
+use libtest_mimic::{Arguments, Trial};
+
+pub use case::{TestCase, Worlds};
+use child::{Assignment, FailedRun, TestResult};
+use command::{command_line, replay_command, shown, this_program, trace_folder};
+use print::Printer;
+use process::Ended;
+
+/// Tells a process that it is to run one test, and how.
+const CHILD_VARIABLE: &str = "LAB_CHILD";
+/// Tests that run side by side in real time: they sleep most of it.
+const PARALLEL_IN_REAL_TIME: usize = 4;
+/// Exit status for a bad setting or filter.
+const USAGE_EXIT_STATUS: u8 = 2;
+
+/// The program of a test target: runs `cases` against `R` as arguments and environment say.
+/// `package` is the crate that the target belongs to.
+pub fn main<R: RaftNode>(package: &'static str, cases: &'static [TestCase]) -> ExitCode {
+    let arguments = Arguments::from_args();
+    let settings = match Settings::from_env() {
+        Ok(settings) => settings,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    if arguments.list {
+        return list(&arguments, cases);
+    }
+    let selected: Vec<&'static TestCase> =
+        cases.iter().filter(|case| is_selected(&arguments, case)).collect();
+    if let Some(request) = replay::requested() {
+        return match selected[..] {
+            [case] => child::answer::<R>(case, &settings, &request),
+            _ => refuse("a replay is of one test"),
+        };
+    }
+    if let Ok(assignment) = env::var(CHILD_VARIABLE) {
+        return match (&selected[..], serde_json::from_str(&assignment)) {
+            ([case], Ok(assignment)) => child::run::<R>(case, &settings, &assignment),
+            _ => refuse(&format!("{CHILD_VARIABLE} is for the runner's own use: unset it")),
+        };
+    }
+    match (&arguments.filter, selected.is_empty()) {
+        (Some(filter), true) => refuse(&no_match(filter, cases)),
+        _ => Run::new(package, arguments, settings, cases.len()).all(&selected),
+    }
+}
+
+fn refuse(sentence: &str) -> ExitCode {
+    eprintln!("error: {sentence}");
+    ExitCode::from(USAGE_EXIT_STATUS)
+}
+
+fn no_match(filter: &str, cases: &[TestCase]) -> String {
+    let names: Vec<&str> = cases.iter().map(|case| case.name).collect();
+    format!("no test matches {filter:?}; there are:\n  {}", names.join("\n  "))
+}
+
+/// Lists as libtest does, for people and for nextest.
+fn list(arguments: &Arguments, cases: &[TestCase]) -> ExitCode {
+    let trial = |case: &TestCase| Trial::test(case.name, || Ok(()));
+    libtest_mimic::run(arguments, cases.iter().map(trial).collect()).exit_code()
+}
+
+fn is_selected(arguments: &Arguments, case: &TestCase) -> bool {
+    let matches = |filter: &String| match arguments.exact {
+        true => case.name == filter,
+        false => case.name.contains(filter.as_str()),
+    };
+    arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
+}
+
+/// What became of a test.
+enum Verdict {
+    Passed(TestResult),
+    Skipped(&'static str),
+    Failed(String),
+}
+
+/// One run of a selection of tests.
+struct Run {
+    package: &'static str,
+    arguments: Arguments,
+    settings: Settings,
+    cases: usize,
+}
+
+impl Run {
+    fn new(
+        package: &'static str,
+        arguments: Arguments,
+        settings: Settings,
+        cases: usize,
+    ) -> Arc<Self> {
+        Arc::new(Self { package, arguments, settings, cases })
+    }
+
+    /// Runs the tests side by side, and prints as they end.
+    fn all(self: Arc<Self>, selected: &[&'static TestCase]) -> ExitCode {
+        let printer = Printer::begin(&self.settings, selected);
+        let printer = Arc::new(Shared::new(printer));
+        let queue = Arc::new(Shared::new(selected.iter().rev().copied().collect::<Vec<_>>()));
+        let worker = |_| {
+            let (run, queue, printer) =
+                (Arc::clone(&self), Arc::clone(&queue), Arc::clone(&printer));
+            thread::spawn(move || {
+                while let Some(case) = queue.with(Vec::pop) {
+                    let verdict = run.one(case);
+                    printer.with(|printer| printer.test(case, &verdict));
+                }
+            })
+        };
+        let workers: Vec<_> = (0..self.parallelism()).map(worker).collect();
+        for worker in workers {
+            let _ = worker.join();
+        }
+        let filtered_out = self.cases - selected.len();
+        let passed = printer.with(|printer| printer.end(filtered_out));
+        if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    fn parallelism(&self) -> usize {
+        let by_world = match self.settings.world {
+            WorldKind::Sim => available_parallelism().map_or(1, usize::from),
+            WorldKind::Threads => PARALLEL_IN_REAL_TIME,
+        };
+        self.arguments.test_threads.unwrap_or(by_world)
+    }
+
+    fn one(&self, case: &'static TestCase) -> Verdict {
+        match (case.worlds, self.settings.world) {
+            (Worlds::SimOnly(reason), WorldKind::Threads) => return Verdict::Skipped(reason),
+            _ if self.arguments.ignored => return Verdict::Skipped("it is not an ignored test"),
+            _ => {}
+        }
+        let mut command = this_program();
+        command.args([case.name, "--exact"]);
+        let ended = process::run(command, &self.assignment(case), !self.arguments.nocapture);
+        self.judge(case, ended)
+    }
+
+    fn assignment(&self, case: &TestCase) -> Assignment {
+        let seeds = &self.settings.seeds;
+        let fixed = (0..).zip(seeds).take_while(|(number, seed)| number == *seed).count();
+        let extra = seeds[fixed..].to_vec();
+        Assignment { result: process::result_path(case.name), fixed: fixed as u64, extra }
+    }
+
+    fn judge(&self, case: &'static TestCase, ended: Ended) -> Verdict {
+        match ended.result {
+            Ok(TestResult { failed: Some(failed), .. }) => {
+                Verdict::Failed(self.tell(case, &failed, &ended.output))
+            }
+            Ok(result) => Verdict::Passed(result),
+            Err(reason) => {
+                let output = if ended.output.is_empty() { "" } else { "its last output:\n" };
+                let head = format!("{}: {reason}\n{output}{}", case.name, ended.output);
+                Verdict::Failed(head)
+            }
+        }
+    }
+
+    /// Everything there is to say about a failed run, its footer last. In `sim` it is run again
+    /// for that, in a new process and with recording on.
+    fn tell(&self, case: &TestCase, failed: &FailedRun, output: &str) -> String {
+        let in_sim = self.settings.world == WorldKind::Sim;
+        let folder = trace_folder(case.name, failed.seed);
+        let (replayed, diagram) = if in_sim {
+            let command = replay_command(case.name, &self.settings, failed.seed);
+            let verdict = replay::run(command, Some(&folder));
+            let replayed = replay::compare(&failed.text, &verdict);
+            (replayed, verdict.map(|verdict| verdict.diagram).unwrap_or_default())
+        } else {
+            (Replayed::NotTried, failed.diagram.clone())
+        };
+        let footer = Footer {
+            test: case.name.to_string(),
+            world: self.settings.world.name(),
+            seed: failed.seed,
+            strategy: in_sim.then(|| self.settings.strategy_of(failed.seed)),
+            time: failed.time,
+            message: failed.message.clone(),
+            command: command_line(self.package, case.name, &self.settings, failed.seed),
+            replayed,
+            trace: in_sim.then(|| shown(&folder)),
+        };
+        let (name, claim, paper) = (case.name, case.claim, case.paper);
+        let output = if output.is_empty() { String::new() } else { format!("\noutput:\n{output}") };
+        let text = &failed.text;
+        format!("{name} claims: {claim} ({paper})\n{diagram}\n{text}{output}\n\n{footer}")
+    }
+}

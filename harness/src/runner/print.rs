@@ -1,0 +1,106 @@
+//! What a person sees: a line per test as it ends, the totals, and the failures last.
+
+use std::env;
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use labrt::settings::Settings;
+use labrt::time::Instant;
+
+use super::Verdict;
+use super::case::TestCase;
+use super::child::TestResult;
+
+/// Prints a run of tests in libtest's manner.
+pub(super) struct Printer {
+    started: Instant,
+    name_width: usize,
+    colour: bool,
+    passed: usize,
+    skipped: usize,
+    failures: Vec<String>,
+}
+
+const GREEN: &str = "32";
+const RED: &str = "31";
+const YELLOW: &str = "33";
+
+impl Printer {
+    pub(super) fn begin(settings: &Settings, selected: &[&TestCase]) -> Self {
+        let (count, world) = (selected.len(), settings.world.name());
+        println!("\nrunning {count} tests in {world}, {}", settings.describe_seeds());
+        Self {
+            started: Instant::now(),
+            name_width: selected.iter().map(|case| case.name.len()).max().unwrap_or_default(),
+            colour: io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none(),
+            passed: 0,
+            skipped: 0,
+            failures: Vec::new(),
+        }
+    }
+
+    fn paint(&self, text: &str, colour: &str) -> String {
+        if self.colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_string() }
+    }
+
+    pub(super) fn test(&mut self, case: &TestCase, verdict: &Verdict) {
+        let (word, more) = match verdict {
+            Verdict::Passed(result) => {
+                self.passed += 1;
+                (self.paint("ok", GREEN), took(result))
+            }
+            Verdict::Skipped(reason) => {
+                self.skipped += 1;
+                (self.paint("ignored", YELLOW), format!(", {reason}"))
+            }
+            Verdict::Failed(text) => {
+                self.failures.push(text.clone());
+                (self.paint("FAILED", RED), String::new())
+            }
+        };
+        let (name, width) = (case.name, self.name_width);
+        println!("test {name:<width$} ... {word}{more}");
+    }
+
+    /// Prints totals and failures. True if nothing failed.
+    pub(super) fn end(&self, filtered_out: usize) -> bool {
+        let failed = self.failures.len();
+        let ok = failed == 0;
+        if !ok {
+            println!("\nfailures:\n");
+        }
+        for failure in &self.failures {
+            println!("{failure}");
+        }
+        let word = if ok { self.paint("ok", GREEN) } else { self.paint("FAILED", RED) };
+        let (passed, skipped, seconds) =
+            (self.passed, self.skipped, self.started.elapsed().as_secs_f64());
+        println!(
+            "{}test result: {word}. {passed} passed; {failed} failed; {skipped} ignored; \
+             0 measured; {filtered_out} filtered out; finished in {seconds:.2}s\n",
+            if ok { "\n" } else { "" }
+        );
+        ok
+    }
+}
+
+/// What a test took: world time, RPCs and bytes on average over its seeds.
+fn took(result: &TestResult) -> String {
+    let runs = result.passed.max(1);
+    let total = &result.total;
+    let time = total.time / u32::try_from(runs).unwrap_or(u32::MAX);
+    let (servers, rpcs, bytes) = (total.servers, total.rpcs / runs, total.bytes / runs);
+    let seeds = if runs == 1 { "1 seed".to_string() } else { format!("{runs} seeds") };
+    let leaked = match result.leaked.len() {
+        0 => String::new(),
+        count => format!(", {count} threads leaked: {}", result.leaked[0]),
+    };
+    let commands = match total.commands / runs {
+        0 => String::new(),
+        commands => format!(", {commands} commands"),
+    };
+    let seconds = Duration::as_secs_f64(&time);
+    format!(
+        "  {seconds:>7.3} s, {servers} servers, {rpcs:>5} RPCs, {bytes:>7} B{commands}, {seeds}{leaked}"
+    )
+}

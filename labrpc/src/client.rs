@@ -1,0 +1,101 @@
+//! The calling side.
+
+use std::fmt;
+use std::sync::Arc;
+
+use labgob::{DecodeError, EncodeError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Why a call has no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RpcError {
+    /// No answer came: the request or the reply was lost, the link is cut, or the server is dead.
+    /// The call may have been carried out, or not, or be carried out later.
+    Lost,
+    /// The server has no service of this name.
+    UnknownService(String),
+    /// The service has no method of this name.
+    UnknownMethod(String),
+    /// The server could not decode the arguments.
+    BadArguments(String),
+    /// The reply could not be decoded here.
+    BadReply(DecodeError),
+    /// The arguments, or the reply at the server, could not be encoded.
+    Unencodable(String),
+}
+
+impl fmt::Display for RpcError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost => f.write_str("no answer came"),
+            Self::UnknownService(name) => write!(f, "the server has no service {name}"),
+            Self::UnknownMethod(name) => write!(f, "the service has no method {name}"),
+            Self::BadArguments(why) => {
+                write!(f, "the server could not decode the arguments: {why}")
+            }
+            Self::BadReply(why) => write!(f, "the reply could not be decoded: {why}"),
+            Self::Unencodable(why) => write!(f, "a value could not be encoded: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for RpcError {}
+
+impl From<EncodeError> for RpcError {
+    fn from(error: EncodeError) -> Self {
+        Self::Unencodable(error.to_string())
+    }
+}
+
+/// What carries encoded calls from one node to another.
+pub trait Transport: Send + Sync {
+    /// Carries one call, blocking until its answer or its failure is known.
+    ///
+    /// # Errors
+    /// See [`RpcError`].
+    fn call(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        args: Vec<u8>,
+    ) -> Result<Vec<u8>, RpcError>;
+}
+
+/// One end from which a node calls another: an ordered pair of them. Clones share it.
+#[derive(Clone)]
+pub struct ClientEnd(Arc<dyn Transport>);
+
+impl ClientEnd {
+    /// An end on any transport.
+    pub fn new(transport: impl Transport + 'static) -> Self {
+        Self(Arc::new(transport))
+    }
+
+    /// Calls `service.method(args)` and blocks for the reply. It always returns.
+    ///
+    /// # Errors
+    /// [`RpcError::Lost`] if no answer came; the others tell of a mistake in the code.
+    pub fn call<Args, Reply>(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        args: &Args,
+    ) -> Result<Reply, RpcError>
+    where
+        Args: Serialize + ?Sized,
+        Reply: DeserializeOwned,
+    {
+        let reply = self.0.call(service, method, labgob::encode(args)?)?;
+        labgob::decode(&reply).map_err(|error| {
+            log::error!(target: "rpc", "{service}.{method}: the reply is undecodable: {error}");
+            RpcError::BadReply(error)
+        })
+    }
+}
+
+impl fmt::Debug for ClientEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientEnd { .. }")
+    }
+}

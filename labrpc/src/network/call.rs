@@ -1,0 +1,242 @@
+//! The way of one call through the network.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use labrt::channel::{self, Sender};
+use labrt::sync::Shared;
+use labrt::trace::{self, EventKind};
+use labrt::{thread, timer};
+
+use super::{Inner, Link, Message, Network, NodeId, Server, Stage};
+use crate::{RpcError, Transport};
+
+type Answer = Result<Vec<u8>, RpcError>;
+
+/// The way from one node to another. It does not own the network: that owns the servers' services,
+/// and those own such ends.
+pub(super) struct Route {
+    pub(super) network: Weak<Inner>,
+    pub(super) from: NodeId,
+    pub(super) to: NodeId,
+}
+
+/// A call under way. Every copy of its request, and every reply, holds a reference; when the last
+/// one goes without an answer, the call has failed.
+struct Call {
+    network: Network,
+    number: u64,
+    from: NodeId,
+    to: NodeId,
+    service: &'static str,
+    method: &'static str,
+    args: Vec<u8>,
+    caller: Sender<Answer>,
+    /// After how long the caller learns that nobody answers; none once somebody has.
+    fails_after: Shared<Option<Duration>>,
+}
+
+/// What was drawn for a request when it was sent.
+struct Fate {
+    /// One for each copy that arrives.
+    delays: [Option<Duration>; 2],
+}
+
+impl Transport for Route {
+    fn call(&self, service: &'static str, method: &'static str, args: Vec<u8>) -> Answer {
+        thread::checkpoint();
+        let Some(network) = self.network.upgrade().map(Network) else {
+            return Err(RpcError::Lost);
+        };
+        let (caller, answer) = channel::bounded(1);
+        let call = Arc::new(Call {
+            number: network.number_and_count(self.to, args.len()),
+            network,
+            from: self.from,
+            to: self.to,
+            service,
+            method,
+            args,
+            caller,
+            fails_after: Shared::new(Some(Duration::ZERO)),
+        });
+        call.send();
+        // A hook may have crashed us right after the message left.
+        thread::checkpoint();
+        answer.recv().unwrap_or(Err(RpcError::Lost))
+    }
+}
+
+impl Network {
+    fn number_and_count(&self, to: NodeId, bytes: usize) -> u64 {
+        self.0.state.with(|state| {
+            state.count(to, 1, bytes);
+            state.calls += 1;
+            state.calls
+        })
+    }
+}
+
+impl Call {
+    fn message<'a>(&self, stage: Stage, bytes: &'a [u8]) -> Message<'a> {
+        let Self { number, from, to, service, method, .. } = *self;
+        Message { stage, call: number, from, to, service, method, bytes }
+    }
+
+    fn tell(&self, stage: Stage, bytes: &[u8]) {
+        self.network.tell(&self.message(stage, bytes));
+        let (from, to) = match stage {
+            Stage::Sent | Stage::Answered => return,
+            Stage::RequestLost | Stage::Delivered => (self.from, self.to),
+            Stage::ReplyLost | Stage::Replied => (self.to, self.from),
+        };
+        let kind = match stage {
+            Stage::RequestLost | Stage::ReplyLost => EventKind::Lost { from },
+            _ => EventKind::Arrived { from },
+        };
+        let reply = if from == self.to { "re " } else { "" };
+        trace::record(Some(to), "rpc", kind, || format!("{reply}{}", self.method));
+    }
+
+    /// The request leaves the caller.
+    fn send(self: Arc<Self>) {
+        self.tell(Stage::Sent, &self.args);
+        let fate = self.draw_fate();
+        if fate.delays[0].is_none() {
+            self.tell(Stage::RequestLost, &self.args);
+        }
+        for delay in fate.delays.into_iter().flatten() {
+            let copy = Arc::clone(&self);
+            after(delay, move || copy.deliver());
+        }
+    }
+
+    /// Draws what becomes of the request. Every fault has a stream of its own, and a delay is
+    /// drawn for lost requests too: so taking one fault out does not shift the others.
+    fn draw_fate(&self) -> Fate {
+        self.network.0.state.with(|state| {
+            let Link { faults, losses, delays, copies, .. } = &mut state.links[self.from][self.to];
+            let first = delays.duration(faults.request_delay.clone());
+            if losses.chance(faults.request_loss_ppm) {
+                return Fate { delays: [None, None] };
+            }
+            let copied = copies.chance(faults.duplicate_ppm);
+            let second = copied.then(|| copies.duration(faults.request_delay.clone()));
+            Fate { delays: [Some(first), second] }
+        })
+    }
+
+    /// The request arrives, if the way is open and somebody is there.
+    fn deliver(self: Arc<Self>) {
+        let server = self.network.0.state.with(|state| {
+            let open = state.is_open(self.from, self.to);
+            let server = state.server(self.to).filter(|_| open).cloned();
+            if server.is_none() {
+                let delay = state.unreachable_delay(self.from, self.to);
+                self.fails_after.with(|after| *after = Some(delay));
+            }
+            server
+        });
+        match server {
+            Some(server) => {
+                let pool = server.pool.clone();
+                pool.run(move || self.handle(&server));
+            }
+            None => self.tell(Stage::RequestLost, &self.args),
+        }
+    }
+
+    /// Runs the handler, on a thread of the server.
+    fn handle(self: Arc<Self>, server: &Server) {
+        // Should the server crash here, the caller waits as for any dead server.
+        self.learn_late();
+        self.tell(Stage::Delivered, &self.args);
+        thread::checkpoint();
+        let answer = self.run_handler(server);
+        self.answer(server.incarnation, answer);
+        thread::checkpoint();
+    }
+
+    fn run_handler(&self, server: &Server) -> Answer {
+        let service = server.services.iter().find(|service| service.name() == self.service);
+        let answer = match service {
+            Some(service) => service.call(self.method, &self.args),
+            None => Err(RpcError::UnknownService(self.service.to_string())),
+        };
+        if let Err(error) = &answer {
+            log::error!(target: "rpc", "{}.{} from {}: {error}", self.service, self.method, self.from);
+        }
+        answer
+    }
+
+    fn learn_late(&self) {
+        let delay = self.network.0.state.with(|state| state.unreachable_delay(self.from, self.to));
+        self.fails_after.with(|after| *after = Some(delay));
+    }
+
+    fn learn_at_once(&self) {
+        self.fails_after.with(|after| *after = Some(Duration::ZERO));
+    }
+
+    /// The reply leaves the server, unless that was cut off or replaced meanwhile.
+    fn answer(self: Arc<Self>, incarnation: u64, answer: Answer) {
+        let delay = self.network.0.state.with(|state| {
+            if !state.is_same_server(self.to, incarnation) || !state.is_open(self.to, self.from) {
+                return None;
+            }
+            let Link { faults, losses, delays, .. } = &mut state.links[self.to][self.from];
+            let delay = faults.draw_reply_delay(delays);
+            if losses.chance(faults.reply_loss_ppm) {
+                self.learn_at_once();
+                return None;
+            }
+            Some(delay)
+        });
+        let bytes = answer.as_deref().unwrap_or_default();
+        let stage = if delay.is_some() { Stage::Answered } else { Stage::ReplyLost };
+        self.tell(stage, bytes);
+        if let Some(delay) = delay {
+            after(delay, move || self.reply(answer));
+        }
+    }
+
+    /// The reply arrives, if the way still is open. What became of the server after its answer
+    /// left does not matter: it was its own word then.
+    fn reply(&self, answer: Answer) {
+        let length = answer.as_ref().map_or(0, Vec::len);
+        let arrives = self.network.0.state.with(|state| {
+            let arrives = state.is_open(self.to, self.from);
+            if arrives {
+                state.count(self.to, 0, length);
+            }
+            arrives
+        });
+        let stage = if arrives { Stage::Replied } else { Stage::ReplyLost };
+        self.tell(stage, answer.as_deref().unwrap_or_default());
+        if arrives {
+            // The first answer counts; the reply to a duplicate finds the place taken, or nobody.
+            let _ = self.caller.try_send(answer);
+            self.fails_after.with(|after| *after = None);
+        }
+    }
+}
+
+impl Drop for Call {
+    /// Nobody can answer any more: the caller learns of it, now or later.
+    fn drop(&mut self) {
+        let Some(delay) = self.fails_after.with(|delay| *delay) else { return };
+        let caller = self.caller.clone();
+        after(delay, move || {
+            let _ = caller.try_send(Err(RpcError::Lost));
+        });
+    }
+}
+
+/// Runs `step` after `delay`, or right here if there is none to wait for.
+fn after(delay: Duration, step: impl FnOnce() + Send + 'static) {
+    if delay.is_zero() {
+        step();
+    } else {
+        timer::after(delay, step);
+    }
+}

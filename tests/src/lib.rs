@@ -1,0 +1,42 @@
+//! The graded suites of the labs: what a Raft must do, as tests of any `contract::RaftNode`.
+//!
+//! One file per part. Each test is an entry in that file's table (its claim, the section of the
+//! Raft paper that it rests on, its points) and a function that gets a cluster and knows nothing
+//! of the implementation. No test looks at an implementation's inside: it sees the contract, the
+//! network and the disk.
+//!
+//! | part | about | tests |
+//! |---|---|---|
+//! | 2A | leader election | [`raft_2a::CASES`] |
+//!
+//! To run them on a Raft of your own, give your crate a test target without a harness,
+//!
+//! ```toml
+//! [[test]]
+//! name = "labs"
+//! harness = false
+//! ```
+//!
+//! and in `tests/labs.rs` one line:
+//!
+//! ```text
+//! tests::main!(my_crate::MyRaft);
+//! ```
+//!
+//! Left out so far: 2B (replication), 2C (persistence of the log), 2D (snapshots), 3A and 3B (the
+//! key-value service).
+
+pub mod raft_2a;
+
+#[doc(hidden)]
+pub use harness;
+
+/// Makes the `main` function of a test target that runs all suites on the Raft `$raft`.
+#[macro_export]
+macro_rules! main {
+    ($raft:ty) => {
+        fn main() -> std::process::ExitCode {
+            $crate::harness::runner::main::<$raft>(env!("CARGO_PKG_NAME"), $crate::raft_2a::CASES)
+        }
+    };
+}

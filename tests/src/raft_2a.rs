@@ -1,0 +1,370 @@
+//! 2A: leader election (Raft paper, section 5.2).
+//!
+//! The first three tests mirror the MIT labs', numbers included; the others look where those do
+//! not. The oracle runs beside all of them: two leaders in one term, ever, or a term that goes
+//! back within an incarnation, end the run, whatever the test itself is about.
+
+use std::time::Duration;
+
+use harness::runner::{TestCase, Worlds};
+use harness::{Cluster, CrashPlan, CrashPoint, LEADER_WITHIN};
+use labrpc::Faults;
+use labrt::random::{RngExt, Stream};
+use labrt::thread::sleep;
+
+const NEEDS_CLOCKS: Worlds = Worlds::SimOnly("only a simulated world has clocks to set");
+
+/// Elections per second that a heartbeat every 100 ms may cost, per follower.
+const HEARTBEATS_PER_SECOND: u64 = 10;
+
+/// The tests of this part.
+pub const CASES: &[TestCase] = &[
+    TestCase {
+        name: "initial_election_2A",
+        claim: "one server becomes leader, and without a failure the term does not move",
+        paper: "Raft §5.2",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: initial_election,
+    },
+    TestCase {
+        name: "reelection_2A",
+        claim: "a leader that is lost is replaced, and nobody leads without a majority",
+        paper: "Raft §5.2",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: reelection,
+    },
+    TestCase {
+        name: "many_elections_2A",
+        claim: "with any three of seven servers cut off, the others have one leader",
+        paper: "Raft §5.2",
+        points: 5,
+        servers: 7,
+        worlds: Worlds::All,
+        body: many_elections,
+    },
+    TestCase {
+        name: "cluster_of_one_2A",
+        claim: "one of one is a majority",
+        paper: "Raft §5.2",
+        points: 1,
+        servers: 1,
+        worlds: Worlds::All,
+        body: cluster_of_one,
+    },
+    TestCase {
+        name: "cluster_of_two_2A",
+        claim: "one of two is no majority, two of two are",
+        paper: "Raft §5.2",
+        points: 1,
+        servers: 2,
+        worlds: Worlds::All,
+        body: half_is_no_majority,
+    },
+    TestCase {
+        name: "cluster_of_four_2A",
+        claim: "two of four are no majority, three of four are",
+        paper: "Raft §5.2",
+        points: 2,
+        servers: 4,
+        worlds: Worlds::All,
+        body: half_is_no_majority,
+    },
+    TestCase {
+        name: "equal_clocks_2A",
+        claim: "a leader within 5 s though all servers start at the same moment of equal clocks",
+        paper: "Raft §5.2, randomised time-outs",
+        points: 2,
+        servers: 5,
+        worlds: NEEDS_CLOCKS,
+        body: equal_clocks,
+    },
+    TestCase {
+        name: "skewed_clocks_2A",
+        claim: "a leader within 5 s though clocks go up to 20 % too fast or too slow",
+        paper: "Raft §5.6",
+        points: 2,
+        servers: 5,
+        worlds: NEEDS_CLOCKS,
+        body: skewed_clocks,
+    },
+    TestCase {
+        name: "vote_once_2A",
+        claim: "no server votes for two candidates in a term, whatever is repeated, late or lost \
+                in a crash",
+        paper: "Raft §5.2, Figure 2: votedFor is on stable storage",
+        points: 5,
+        servers: 5,
+        worlds: Worlds::All,
+        body: vote_once,
+    },
+    TestCase {
+        name: "stable_leader_2A",
+        claim: "60 s without a fault bring no election, and at most ten heartbeats a second",
+        paper: "Raft §5.2",
+        points: 3,
+        servers: 3,
+        worlds: Worlds::All,
+        body: stable_leader,
+    },
+    TestCase {
+        name: "slow_network_2A",
+        claim: "delays above the election time-out cost leaders, never safety; a leader within \
+                5 s of their end",
+        paper: "Raft §5.6",
+        points: 3,
+        servers: 5,
+        worlds: Worlds::All,
+        body: slow_network,
+    },
+    TestCase {
+        name: "one_way_cut_2A",
+        claim: "links that carry messages one way only cost no safety, and one leader is there \
+                after they heal",
+        paper: "Raft §5.2; dissertation §6.2",
+        points: 3,
+        servers: 5,
+        worlds: Worlds::All,
+        body: one_way_cut,
+    },
+    TestCase {
+        name: "partial_partition_2A",
+        claim: "servers that cannot hear each other, but both hear a third, cost no safety, and \
+                one leader is there after they heal",
+        paper: "Raft §5.2; dissertation §9.6",
+        points: 3,
+        servers: 3,
+        worlds: Worlds::All,
+        body: partial_partition,
+    },
+];
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn initial_election(cluster: &Cluster) {
+    cluster.check_one_leader();
+    // Followers learn of the election a little later.
+    sleep(ms(50));
+    let term = cluster.check_terms();
+    assert!(term >= 1, "a leader was elected, but the term is {term}");
+    sleep(secs(2));
+    let later = cluster.check_terms();
+    assert!(later == term, "the term moved from {term} to {later} without a failure");
+    cluster.check_one_leader();
+}
+
+fn reelection(cluster: &Cluster) {
+    let first = cluster.check_one_leader();
+    cluster.disconnect(first);
+    cluster.check_one_leader();
+    // The old leader's return must not disturb the new one.
+    cluster.connect(first);
+    let second = cluster.check_one_leader();
+    let other = (second + 1) % cluster.len();
+    cluster.disconnect(second);
+    cluster.disconnect(other);
+    sleep(secs(2));
+    cluster.check_no_leader();
+    cluster.connect(other);
+    cluster.check_one_leader();
+    cluster.connect(second);
+    cluster.check_one_leader();
+}
+
+fn many_elections(cluster: &Cluster) {
+    let mut script = cluster.script();
+    cluster.check_one_leader();
+    for _ in 0..9 {
+        let cut = some_of(cluster.len(), 3, &mut script);
+        cut.iter().for_each(|&server| cluster.disconnect(server));
+        cluster.check_one_leader();
+        cut.iter().for_each(|&server| cluster.connect(server));
+    }
+    cluster.check_one_leader();
+}
+
+/// `count` different servers of `servers`.
+fn some_of(servers: usize, count: usize, script: &mut Stream) -> Vec<usize> {
+    let mut chosen = Vec::new();
+    while chosen.len() < count {
+        let server = script.random_range(0..servers);
+        if !chosen.contains(&server) {
+            chosen.push(server);
+        }
+    }
+    chosen
+}
+
+fn cluster_of_one(cluster: &Cluster) {
+    let (_, took) = cluster.wait_for_leader(LEADER_WITHIN);
+    assert!(took <= LEADER_WITHIN);
+    let term = cluster.check_terms();
+    sleep(secs(2));
+    cluster.check_one_leader();
+    assert!(cluster.check_terms() == term, "a cluster of one has nobody to lose its lead to");
+}
+
+/// Half the servers elect nobody, one more do. They are started anew: a leader from before might
+/// not know that it has lost its majority, and may stay.
+fn half_is_no_majority(cluster: &Cluster) {
+    cluster.check_one_leader();
+    (0..cluster.len()).for_each(|server| cluster.crash(server));
+    let half = cluster.len() / 2;
+    (0..half).for_each(|server| cluster.restart(server));
+    for _ in 0..30 {
+        sleep(ms(100));
+        cluster.check_no_leader();
+    }
+    cluster.restart(half);
+    cluster.wait_for_leader(LEADER_WITHIN);
+}
+
+fn equal_clocks(cluster: &Cluster) {
+    for _ in 0..5 {
+        restart_all(cluster, |_| (Duration::ZERO, 1_000_000));
+        cluster.wait_for_leader(LEADER_WITHIN);
+    }
+}
+
+fn skewed_clocks(cluster: &Cluster) {
+    let mut script = cluster.script();
+    for _ in 0..5 {
+        restart_all(cluster, |_| {
+            let offset = script.duration(Duration::ZERO..secs(1_000));
+            (offset, 800_000 + script.below(400_001))
+        });
+        let (leader, _) = cluster.wait_for_leader(LEADER_WITHIN);
+        cluster.disconnect(leader);
+        sleep(secs(1));
+        cluster.wait_for_leader(LEADER_WITHIN);
+        cluster.connect(leader);
+    }
+}
+
+/// Crashes all servers and starts them at one moment, each on the clock that `clock_of` says.
+fn restart_all(cluster: &Cluster, mut clock_of: impl FnMut(usize) -> (Duration, u64)) {
+    (0..cluster.len()).for_each(|server| cluster.crash(server));
+    for server in 0..cluster.len() {
+        let (offset, rate_ppm) = clock_of(server);
+        cluster.server(server).set_clock(offset, rate_ppm);
+        cluster.restart(server);
+    }
+}
+
+/// Candidates compete in one term, for messages take about as long as elections; requests arrive
+/// twice and late; voters crash at every point around a vote, and are back before the term ends.
+/// Whether anybody votes twice shows in two leaders of one term.
+fn vote_once(cluster: &Cluster) {
+    let mut script = cluster.script();
+    let faults = Faults {
+        duplicate_ppm: 300_000,
+        reply_loss_ppm: 50_000,
+        request_delay: ms(0)..ms(400),
+        ..Faults::reliable()
+    };
+    for _ in 0..25 {
+        cluster.network().set_all_faults(&faults);
+        let disturbed = some_of(cluster.len(), 3, &mut script);
+        disturbed.iter().for_each(|&server| cluster.plan_crash(draw_plan(server, &mut script)));
+        cluster.disconnect(disturbed[0]);
+        restart_the_crashed(cluster, ms(300 + script.below(700)));
+        cluster.connect(disturbed[0]);
+    }
+    cluster.heal();
+    cluster.wait_for_leader(LEADER_WITHIN);
+}
+
+/// A crash soon, at any point of the way of a vote.
+fn draw_plan(server: usize, script: &mut Stream) -> CrashPlan {
+    const POINTS: [CrashPoint; 6] = [
+        CrashPoint::HandlerEntered,
+        CrashPoint::SaveBegun,
+        CrashPoint::SaveDone,
+        CrashPoint::MessageSent,
+        CrashPoint::Answered,
+        CrashPoint::ReplyDelivered,
+    ];
+    let point = POINTS[script.random_range(0..POINTS.len())];
+    CrashPlan { server, point, nth: 1 + script.below(4) }
+}
+
+/// For so long, has every server that crashed back within 20 ms.
+fn restart_the_crashed(cluster: &Cluster, duration: Duration) {
+    for _ in 0..duration.as_millis() / 20 {
+        sleep(ms(20));
+        for server in 0..cluster.len() {
+            if !cluster.server(server).is_running() {
+                cluster.restart(server);
+            }
+        }
+    }
+}
+
+fn stable_leader(cluster: &Cluster) {
+    let leader = cluster.check_one_leader();
+    sleep(ms(500));
+    let term = cluster.check_terms();
+    let before = cluster.network().counts().rpcs;
+    for _ in 0..60 {
+        sleep(secs(1));
+        let later = cluster.check_terms();
+        assert!(later == term, "the term moved from {term} to {later} without a failure");
+    }
+    assert!(cluster.check_one_leader() == leader, "the leader changed, but not the term");
+    let rpcs = cluster.network().counts().rpcs - before;
+    let followers = cluster.len() as u64 - 1;
+    // The checks between take up to a second more.
+    let limit = followers * HEARTBEATS_PER_SECOND * 62;
+    assert!(rpcs <= limit, "{rpcs} RPCs in 62 s without a command: {limit} are the limit");
+}
+
+fn slow_network(cluster: &Cluster) {
+    cluster.check_one_leader();
+    cluster.network().set_all_faults(&Faults {
+        request_delay: ms(200)..ms(2_000),
+        reply_delay: ms(200)..ms(2_000),
+        ..Faults::reliable()
+    });
+    sleep(secs(20));
+    cluster.heal();
+    // What is under way arrives within 2 s; only then the delays have fallen.
+    sleep(secs(2));
+    cluster.wait_for_leader(LEADER_WITHIN);
+}
+
+fn one_way_cut(cluster: &Cluster) {
+    let mut script = cluster.script();
+    for _ in 0..10 {
+        let (leader, _) = cluster.wait_for_leader(LEADER_WITHIN);
+        let peers = some_of(cluster.len(), 2, &mut script);
+        // One cut at the leader, in or out; another anywhere.
+        let (from, to) = if script.chance(500_000) { (leader, peers[0]) } else { (peers[0], leader) };
+        cluster.cut_one_way(from, to, true);
+        cluster.cut_one_way(peers[0], peers[1], true);
+        sleep(ms(500 + script.below(2_500)));
+        cluster.heal();
+    }
+    cluster.wait_for_leader(LEADER_WITHIN);
+}
+
+fn partial_partition(cluster: &Cluster) {
+    let mut script = cluster.script();
+    for _ in 0..5 {
+        cluster.wait_for_leader(LEADER_WITHIN);
+        let pair = some_of(cluster.len(), 2, &mut script);
+        cluster.cut_one_way(pair[0], pair[1], true);
+        cluster.cut_one_way(pair[1], pair[0], true);
+        sleep(ms(1_000 + script.below(4_000)));
+        cluster.heal();
+        cluster.wait_for_leader(LEADER_WITHIN);
+    }
+}

@@ -1,0 +1,3 @@
+//! The graded suites on our own Raft.
+
+tests::main!(raft::Raft);
