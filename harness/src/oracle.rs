@@ -61,7 +61,13 @@ impl Oracle {
         self.0.with(|memory| memory.server(server).reading_since = Some(now));
     }
 
-    /// A read came back, or the test asked for itself.
+    /// The test heard from a server that it leads `term`. Such answers may overtake each other, so
+    /// nothing is said of the order of terms.
+    pub(crate) fn note_leader(&self, server: usize, term: Term) {
+        tell(self.0.with(|memory| memory.note_leader(server, term)));
+    }
+
+    /// A read came back.
     pub(crate) fn note_state(&self, server: usize, incarnation: u64, term: Term, leader: bool) {
         let verdict = self.0.with(|memory| {
             let known = memory.server(server);

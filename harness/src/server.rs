@@ -144,8 +144,8 @@ impl<R: RaftNode> LocalServer<R> {
         let (answer, response) = channel::bounded(1);
         running.calls.send(Call { request, answer }).map_err(|_| Gone)?;
         let response = response.recv().map_err(|_| Gone)?;
-        if let Response::State(term, leader) = response {
-            self.around.oracle.note_state(self.me, running.incarnation, term, leader);
+        if let Response::State(term, true) = response {
+            self.around.oracle.note_leader(self.me, term);
         }
         Ok(response)
     }

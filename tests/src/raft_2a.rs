@@ -347,7 +347,8 @@ fn one_way_cut(cluster: &Cluster) {
         let (leader, _) = cluster.wait_for_leader(LEADER_WITHIN);
         let peers = some_of(cluster.len(), 2, &mut script);
         // One cut at the leader, in or out; another anywhere.
-        let (from, to) = if script.chance(500_000) { (leader, peers[0]) } else { (peers[0], leader) };
+        let (from, to) =
+            if script.chance(500_000) { (leader, peers[0]) } else { (peers[0], leader) };
         cluster.cut_one_way(from, to, true);
         cluster.cut_one_way(peers[0], peers[1], true);
         sleep(ms(500 + script.below(2_500)));

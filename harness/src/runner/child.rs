@@ -131,7 +131,8 @@ fn config(settings: &Settings, seed: u64) -> Config {
     config
 }
 
-fn simulate<R: RaftNode>(case: &'static TestCase, config: &Config) -> Outcome<Summary> {
+/// Runs one test once, in a simulated world of this process.
+pub fn simulate<R: RaftNode>(case: &'static TestCase, config: &Config) -> Outcome<Summary> {
     sim::run(config, || {
         let cluster = Cluster::new::<R>(case.servers);
         (case.body)(&cluster);

@@ -26,6 +26,7 @@ use labrt::thread;
 use libtest_mimic::{Arguments, Trial};
 
 pub use case::{TestCase, Worlds};
+pub use child::simulate;
 use child::{Assignment, FailedRun, TestResult};
 use command::{command_line, replay_command, shown, this_program, trace_folder};
 use print::Printer;
@@ -97,7 +98,13 @@ fn is_selected(arguments: &Arguments, case: &TestCase) -> bool {
 enum Verdict {
     Passed(TestResult),
     Skipped(&'static str),
-    Failed(String),
+    Failed(Told),
+}
+
+/// What is said of a failure: at length, and in the last lines of all.
+struct Told {
+    details: String,
+    footer: String,
 }
 
 /// One run of a selection of tests.
@@ -176,16 +183,16 @@ impl Run {
             }
             Ok(result) => Verdict::Passed(result),
             Err(reason) => {
-                let output = if ended.output.is_empty() { "" } else { "its last output:\n" };
-                let head = format!("{}: {reason}\n{output}{}", case.name, ended.output);
-                Verdict::Failed(head)
+                let (name, output) = (case.name, said(&ended.output));
+                let details = format!("{name} claims: {} ({})\n{output}", case.claim, case.paper);
+                Verdict::Failed(Told { details, footer: format!("FAIL {name} · {reason}\n") })
             }
         }
     }
 
     /// Everything there is to say about a failed run, its footer last. In `sim` it is run again
     /// for that, in a new process and with recording on.
-    fn tell(&self, case: &TestCase, failed: &FailedRun, output: &str) -> String {
+    fn tell(&self, case: &TestCase, failed: &FailedRun, output: &str) -> Told {
         let in_sim = self.settings.world == WorldKind::Sim;
         let folder = trace_folder(case.name, failed.seed);
         let (replayed, diagram) = if in_sim {
@@ -208,8 +215,13 @@ impl Run {
             trace: in_sim.then(|| shown(&folder)),
         };
         let (name, claim, paper) = (case.name, case.claim, case.paper);
-        let output = if output.is_empty() { String::new() } else { format!("\noutput:\n{output}") };
-        let text = &failed.text;
-        format!("{name} claims: {claim} ({paper})\n{diagram}\n{text}{output}\n\n{footer}")
+        let (text, output) = (&failed.text, said(output));
+        let details = format!("{name} claims: {claim} ({paper})\n{diagram}\n{text}\n{output}");
+        Told { details, footer: footer.to_string() }
     }
+}
+
+/// What a test printed, with a heading, if it printed anything.
+fn said(output: &str) -> String {
+    if output.is_empty() { String::new() } else { format!("its output:\n{output}\n") }
 }

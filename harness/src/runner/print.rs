@@ -18,7 +18,8 @@ pub(super) struct Printer {
     colour: bool,
     passed: usize,
     skipped: usize,
-    failures: Vec<String>,
+    footers: Vec<String>,
+    details: Vec<String>,
 }
 
 const GREEN: &str = "32";
@@ -35,7 +36,8 @@ impl Printer {
             colour: io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none(),
             passed: 0,
             skipped: 0,
-            failures: Vec::new(),
+            footers: Vec::new(),
+            details: Vec::new(),
         }
     }
 
@@ -53,8 +55,9 @@ impl Printer {
                 self.skipped += 1;
                 (self.paint("ignored", YELLOW), format!(", {reason}"))
             }
-            Verdict::Failed(text) => {
-                self.failures.push(text.clone());
+            Verdict::Failed(told) => {
+                self.details.push(told.details.clone());
+                self.footers.push(told.footer.clone());
                 (self.paint("FAILED", RED), String::new())
             }
         };
@@ -62,25 +65,23 @@ impl Printer {
         println!("test {name:<width$} ... {word}{more}");
     }
 
-    /// Prints totals and failures. True if nothing failed.
+    /// Prints failures and totals, and the failures' last lines. True if nothing failed.
     pub(super) fn end(&self, filtered_out: usize) -> bool {
-        let failed = self.failures.len();
-        let ok = failed == 0;
-        if !ok {
-            println!("\nfailures:\n");
+        if !self.details.is_empty() {
+            println!("\nfailures:\n\n{}", self.details.join("\n"));
         }
-        for failure in &self.failures {
-            println!("{failure}");
-        }
-        let word = if ok { self.paint("ok", GREEN) } else { self.paint("FAILED", RED) };
-        let (passed, skipped, seconds) =
-            (self.passed, self.skipped, self.started.elapsed().as_secs_f64());
+        let (passed, failed, skipped) = (self.passed, self.footers.len(), self.skipped);
+        let word = match failed {
+            0 => self.paint("ok", GREEN),
+            _ => self.paint("FAILED", RED),
+        };
+        let seconds = self.started.elapsed().as_secs_f64();
         println!(
-            "{}test result: {word}. {passed} passed; {failed} failed; {skipped} ignored; \
-             0 measured; {filtered_out} filtered out; finished in {seconds:.2}s\n",
-            if ok { "\n" } else { "" }
+            "\ntest result: {word}. {passed} passed; {failed} failed; {skipped} ignored; \
+             0 measured; {filtered_out} filtered out; finished in {seconds:.2}s\n"
         );
-        ok
+        print!("{}", self.footers.iter().map(|footer| format!("{footer}\n")).collect::<String>());
+        failed == 0
     }
 }
 

@@ -25,6 +25,8 @@ use queue::Queue;
 
 pub use select::{Select, SelectedOperation};
 
+type Place = &'static Location<'static>;
+
 /// The sending side; clones share the channel.
 pub struct Sender<T>(SenderFlavor<T>);
 
@@ -94,12 +96,11 @@ pub fn never<T>() -> Receiver<T> {
 
 /// The sentence for a channel of OS threads that a simulated thread would block on, and so block
 /// the whole simulation.
-#[track_caller]
-fn refuse_os_channel() {
+fn refuse_in_sim(place: Place) {
     assert!(
         raw::mode() != Mode::Sim,
-        "this channel was made outside the simulation: make it inside the world that uses it ({})",
-        Location::caller()
+        "this channel was made outside the simulation: make it inside the world that uses it \
+         ({place})"
     );
 }
 
@@ -108,19 +109,26 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// Gives the message back if no receiver is left.
+    #[inline]
     #[track_caller]
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         match &self.0 {
+            SenderFlavor::Os(tx) if raw::mode() == Mode::Plain => tx.send(message),
+            _ => self.send_watched(message, Location::caller()),
+        }
+    }
+
+    /// Kept out of [`Sender::send`], so that the path of a plain OS thread stays small.
+    #[inline(never)]
+    fn send_watched(&self, message: T, place: Place) -> Result<(), SendError<T>> {
+        match &self.0 {
             SenderFlavor::Sim(queue) => {
-                let sent = queue.send(message, None, Location::caller());
+                let sent = queue.send(message, None, place);
                 sent.map_err(|error| SendError(error.into_inner()))
             }
             SenderFlavor::Os(tx) => {
-                refuse_os_channel();
-                match raw::mode() {
-                    Mode::Grouped => os::channel::send(tx, message, Location::caller()),
-                    _ => tx.send(message),
-                }
+                refuse_in_sim(place);
+                os::channel::send(tx, message, place)
             }
         }
     }
@@ -136,13 +144,8 @@ impl<T> Sender<T> {
                 queue.send(message, time::sim_deadline(timeout), Location::caller())
             }
             SenderFlavor::Os(tx) => {
-                refuse_os_channel();
-                match raw::mode() {
-                    Mode::Grouped => {
-                        os::channel::send_timeout(tx, message, timeout, Location::caller())
-                    }
-                    _ => tx.send_timeout(message, timeout),
-                }
+                refuse_in_sim(Location::caller());
+                os::channel::send_timeout(tx, message, timeout, Location::caller())
             }
         }
     }
@@ -181,23 +184,29 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// If the channel is empty and no sender is left.
+    #[inline]
     #[track_caller]
     pub fn recv(&self) -> Result<T, RecvError> {
-        let place = Location::caller();
+        match &self.0 {
+            ReceiverFlavor::Os(rx) if raw::mode() == Mode::Plain => rx.recv(),
+            _ => self.recv_watched(Location::caller()),
+        }
+    }
+
+    /// Kept out of [`Receiver::recv`], so that the path of a plain OS thread stays small.
+    #[inline(never)]
+    fn recv_watched(&self, place: Place) -> Result<T, RecvError> {
         match &self.0 {
             ReceiverFlavor::Sim(queue) => queue.recv(None, place).map_err(|_| RecvError),
             ReceiverFlavor::SimAlarm(alarm, message) => {
                 alarm.recv(None, place).map(message).map_err(|_| RecvError)
             }
             ReceiverFlavor::Os(rx) => {
-                refuse_os_channel();
-                match raw::mode() {
-                    Mode::Grouped => os::channel::recv(rx, place),
-                    _ => rx.recv(),
-                }
+                refuse_in_sim(place);
+                os::channel::recv(rx, place)
             }
             ReceiverFlavor::OsAlarm(rx, message) => {
-                refuse_os_channel();
+                refuse_in_sim(place);
                 os::channel::recv(rx, place).map(|_| message(os_now()))
             }
         }
@@ -216,11 +225,11 @@ impl<T> Receiver<T> {
                 alarm.recv(time::sim_deadline(timeout), place).map(message)
             }
             ReceiverFlavor::Os(rx) => {
-                refuse_os_channel();
+                refuse_in_sim(place);
                 os::channel::recv_timeout(rx, timeout, place)
             }
             ReceiverFlavor::OsAlarm(rx, message) => {
-                refuse_os_channel();
+                refuse_in_sim(place);
                 os::channel::recv_timeout(rx, timeout, place).map(|_| message(os_now()))
             }
         }

@@ -2,8 +2,8 @@
 //!
 //! A rendezvous (capacity 0) uses the same queue. A sender puts its message there as an *offer*
 //! with a ticket and waits until the ticket is gone; if it gives up first, it takes the offer
-//! back. `try_send` has nobody to wait with, so it offers only if more receivers wait than offers
-//! are open: one of them will take it.
+//! back. `try_send` and a select cannot wait so, and send only if a receiver waits. The message
+//! wakes that receiver, which from then on waits for nothing else, and takes it.
 
 use std::collections::VecDeque;
 use std::panic::Location;
@@ -21,7 +21,6 @@ struct State<T> {
     tickets: u64,
     senders: usize,
     receivers: usize,
-    waiting_receivers: usize,
 }
 
 pub(super) struct Queue<T> {
@@ -41,9 +40,10 @@ pub(super) enum Offer {
     Disconnected,
 }
 
-#[track_caller]
-fn world() -> WorldRef {
-    raw::world().expect("this channel belongs to a simulated world: use it inside that world only")
+fn world_at(place: Place) -> WorldRef {
+    raw::world().unwrap_or_else(|| {
+        panic!("this channel belongs to a simulated world: use it inside that world only ({place})")
+    })
 }
 
 /// A call begins: others may run first. False if the thread is being ended and so may do no more
@@ -56,8 +56,7 @@ fn begin(world: WorldRef, place: Place) -> bool {
 impl<T> Queue<T> {
     pub(super) fn new(capacity: Option<usize>) -> Self {
         let messages = VecDeque::new();
-        let (tickets, senders, receivers, waiting_receivers) = (0, 1, 1, 0);
-        let state = State { messages, tickets, senders, receivers, waiting_receivers };
+        let state = State { messages, tickets: 0, senders: 1, receivers: 1 };
         let (arrivals, room) = (ObjectId::new(), ObjectId::new());
         Self { state: Mutex::new(state), capacity, arrivals, room }
     }
@@ -68,7 +67,7 @@ impl<T> Queue<T> {
         deadline: Option<u64>,
         place: Place,
     ) -> Result<(), SendTimeoutError<T>> {
-        let world = world();
+        let world = world_at(place);
         if !begin(world, place) {
             return Err(SendTimeoutError::Disconnected(message));
         }
@@ -167,20 +166,20 @@ impl<T> Queue<T> {
         let ticket = state.tickets;
         state.messages.extend(message.take().map(|message| (ticket, message)));
         drop(state);
-        self.arrivals.wake(&world(), 1);
+        wake(&self.arrivals, 1);
         Offer::Sent
     }
 
     fn has_room(&self, state: &State<T>) -> bool {
         match self.capacity {
             None => true,
-            Some(0) => state.waiting_receivers > state.messages.len(),
+            Some(0) => raw::world().is_some_and(|world| self.arrivals.waiters(&world) > 0),
             Some(capacity) => state.messages.len() < capacity,
         }
     }
 
     pub(super) fn try_send(&self, message: T, place: Place) -> Result<(), TrySendError<T>> {
-        if !begin(world(), place) {
+        if !begin(world_at(place), place) {
             return Err(TrySendError::Disconnected(message));
         }
         let mut message = Some(message);
@@ -202,20 +201,20 @@ impl<T> Queue<T> {
         // A rendezvous' sender waits for its own ticket: all of them look.
         let senders = if self.capacity == Some(0) { usize::MAX } else { 1 };
         if self.capacity.is_some() {
-            self.room.wake(&world(), senders);
+            wake(&self.room, senders);
         }
         Ok(message)
     }
 
     pub(super) fn try_recv(&self, place: Place) -> Result<T, TryRecvError> {
-        if !begin(world(), place) {
+        if !begin(world_at(place), place) {
             return Err(TryRecvError::Disconnected);
         }
         self.take()
     }
 
     pub(super) fn recv(&self, deadline: Option<u64>, place: Place) -> Result<T, RecvTimeoutError> {
-        let world = world();
+        let world = world_at(place);
         if !begin(world, place) {
             return Err(RecvTimeoutError::Disconnected);
         }
@@ -232,7 +231,6 @@ impl<T> Queue<T> {
             let key = self.arrivals.key(&world);
             self.begin_receiving();
             woken = world.wait(&[key], deadline, WaitFor::Message, place, || true);
-            self.end_receiving();
             if woken == Woken::Dying {
                 world.raise_if_dying(world.me("recv"));
                 return Err(RecvTimeoutError::Disconnected);
@@ -240,16 +238,11 @@ impl<T> Queue<T> {
         }
     }
 
-    /// A receiver is about to wait: a rendezvous' `try_send` counts on it.
+    /// A receiver is about to wait: that is room for those who want to send by a select.
     pub(super) fn begin_receiving(&self) {
-        self.state.lock().waiting_receivers += 1;
         if self.capacity == Some(0) {
-            self.room.wake(&world(), usize::MAX);
+            wake(&self.room, usize::MAX);
         }
-    }
-
-    pub(super) fn end_receiving(&self) {
-        self.state.lock().waiting_receivers -= 1;
     }
 
     /// Whether receiving would not block.
@@ -282,7 +275,7 @@ impl<T> Queue<T> {
         state.senders -= 1;
         if state.senders == 0 {
             drop(state);
-            wake_all(&self.arrivals);
+            wake(&self.arrivals, usize::MAX);
         }
     }
 
@@ -300,13 +293,13 @@ impl<T> Queue<T> {
         }
         drop(state);
         drop(messages);
-        wake_all(&self.room);
+        wake(&self.room, usize::MAX);
     }
 }
 
-fn wake_all(id: &ObjectId) {
+fn wake(id: &ObjectId, count: usize) {
     if let Some(world) = raw::world() {
-        id.wake(&world, usize::MAX);
+        id.wake(&world, count);
     }
 }
 

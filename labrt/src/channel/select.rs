@@ -22,7 +22,6 @@ trait Operation {
         None
     }
     fn begin_waiting(&self) {}
-    fn end_waiting(&self) {}
     /// Adds itself to crossbeam's select.
     fn register<'a>(&'a self, select: &mut crossbeam_channel::Select<'a>);
 }
@@ -57,12 +56,6 @@ impl<T> Operation for Receive<'_, T> {
     fn begin_waiting(&self) {
         if let ReceiverFlavor::Sim(queue) = &self.0.0 {
             queue.begin_receiving();
-        }
-    }
-
-    fn end_waiting(&self) {
-        if let ReceiverFlavor::Sim(queue) = &self.0.0 {
-            queue.end_receiving();
         }
     }
 
@@ -188,15 +181,17 @@ impl<'a> Select<'a> {
             Limit::After(timeout) => time::sim_deadline(timeout),
             Limit::Never | Limit::Now => None,
         };
+        let mut woken = Woken::Ready;
         loop {
-            if let Some(index) = self.pick_ready(world) {
+            if let Some(index) = self.pick_ready(world, woken) {
                 return Some(SelectedOperation { index, kind: Selected::Sim });
             }
             let late = deadline.is_some_and(|deadline| deadline <= world.now());
             if limit == Limit::Now || late {
                 return None;
             }
-            if self.wait_once(world, deadline, place) == Woken::Dying {
+            woken = self.wait_once(world, deadline, place);
+            if woken == Woken::Dying {
                 world.raise_if_dying(world.me("select"));
                 return self.give_up(limit);
             }
@@ -220,31 +215,25 @@ impl<'a> Select<'a> {
         let alarms = self.operations.iter().filter_map(|operation| operation.deadline());
         let until = alarms.chain(deadline).min();
         self.operations.iter().for_each(|operation| operation.begin_waiting());
-        let woken = world.wait(&keys, until, WaitFor::Select, place, || true);
-        self.operations.iter().for_each(|operation| operation.end_waiting());
-        if let Woken::ByKey(key) = woken {
-            self.pass_on(world, key);
-        }
-        woken
+        world.wait(&keys, until, WaitFor::Select, place, || true)
     }
 
-    /// The wake-up was for one operation, and another may be completed instead: if the first
-    /// stays ready, whoever else waits for it must hear of it.
-    fn pass_on(&self, world: WorldRef, key: Key) {
-        let ready = self.operations.iter().filter(|operation| operation.is_ready());
-        let several = ready.count() > 1;
-        if several {
-            world.core.borrow_mut().wake(key, 1);
-        }
-    }
-
-    fn pick_ready(&self, world: WorldRef) -> Option<usize> {
+    /// The operation that a wake-up was for, if it still is ready: it may be all that anybody
+    /// will hear of that channel, and a rendezvous' sender counts on it. Otherwise any that is.
+    fn pick_ready(&self, world: WorldRef, woken: Woken) -> Option<usize> {
         let is_ready = |&index: &usize| self.operations[index].is_ready();
         let ready: Vec<usize> = (0..self.operations.len()).filter(is_ready).collect();
+        let meant = |&&index: &&usize| match woken {
+            Woken::ByKey(key) => self.operations[index].key(&world) == Some(key),
+            _ => false,
+        };
         match ready.len() {
             0 => None,
             1 => Some(ready[0]),
-            several => Some(ready[world.choose(several)]),
+            several => {
+                let meant = ready.iter().find(meant).copied();
+                meant.or_else(|| Some(ready[world.choose(several)]))
+            }
         }
     }
 

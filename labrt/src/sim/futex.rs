@@ -83,6 +83,12 @@ impl ObjectId {
         ((id >> 32) as u32 == world.serial).then_some(id as u32)
     }
 
+    /// How many wait for this object; who was woken does so no more, though it has not run yet.
+    pub(crate) fn waiters(&self, world: &World) -> usize {
+        let key = self.known(world);
+        key.map_or(0, |key| world.core.borrow().objects.get(key).waiters.len())
+    }
+
     /// Wakes up to `count` of those who wait for this object.
     #[inline]
     pub(crate) fn wake(&self, world: &World, count: usize) {

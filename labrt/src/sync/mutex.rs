@@ -27,16 +27,24 @@ pub struct MutexGuard<'a, T: ?Sized> {
 /// Tells waiters in a simulated world, on drop, that a lock is free.
 pub(super) struct Release<'a> {
     pub(super) id: &'a ObjectId,
-    /// How many waiters may try again: one, or all.
+    /// How many waiters may try again: one, or all; none if the lock was taken outside a
+    /// simulated world, where the primitive itself tells them.
     pub(super) waiters: usize,
 }
 
 impl Drop for Release<'_> {
     #[inline]
     fn drop(&mut self) {
-        if raw::mode() == Mode::Sim
-            && let Some(world) = raw::world()
-        {
+        if self.waiters > 0 {
+            self.release_in_sim();
+        }
+    }
+}
+
+impl Release<'_> {
+    #[inline(never)]
+    fn release_in_sim(&self) {
+        if let Some(world) = raw::world() {
             world.release(self.id, self.waiters);
         }
     }
@@ -55,7 +63,12 @@ impl<T> Mutex<T> {
 }
 
 impl<T: ?Sized> Mutex<T> {
-    fn guard<'a>(&'a self, inner: parking_lot::MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    #[inline]
+    fn os_guard<'a>(&'a self, inner: parking_lot::MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        MutexGuard { inner, release: Release { id: &self.id, waiters: 0 } }
+    }
+
+    fn sim_guard<'a>(&'a self, inner: parking_lot::MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         MutexGuard { inner, release: Release { id: &self.id, waiters: 1 } }
     }
 
@@ -63,17 +76,20 @@ impl<T: ?Sized> Mutex<T> {
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        let inner = match raw::mode() {
-            Mode::Plain => self.inner.lock(),
-            Mode::Grouped => {
-                os::group::checkpoint(Location::caller());
-                self.inner.lock()
-            }
-            Mode::Sim => {
-                return self.lock_in_sim(None, Location::caller()).expect("no deadline");
-            }
-        };
-        self.guard(inner)
+        if raw::mode() == Mode::Plain {
+            return self.os_guard(self.inner.lock());
+        }
+        self.lock_watched(Location::caller())
+    }
+
+    /// Kept out of [`Mutex::lock`], so that the lock of a plain OS thread stays small.
+    #[inline(never)]
+    fn lock_watched(&self, place: &'static Location<'static>) -> MutexGuard<'_, T> {
+        if raw::mode() == Mode::Sim {
+            return self.lock_in_sim(None, place).expect("no deadline");
+        }
+        os::group::checkpoint(place);
+        self.os_guard(self.inner.lock())
     }
 
     fn lock_in_sim(
@@ -85,7 +101,7 @@ impl<T: ?Sized> Mutex<T> {
         world.point(place);
         let try_lock = || self.inner.try_lock();
         let inner = world.acquire(&self.id, WaitFor::Lock, deadline, place, try_lock)?;
-        Some(self.guard(inner))
+        Some(self.sim_guard(inner))
     }
 
     /// Takes the lock if it is free.
@@ -93,12 +109,12 @@ impl<T: ?Sized> Mutex<T> {
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let Some(world) = raw::world() else {
             os::group::checkpoint(Location::caller());
-            return self.inner.try_lock().map(|inner| self.guard(inner));
+            return self.inner.try_lock().map(|inner| self.os_guard(inner));
         };
         world.point(Location::caller());
         let inner = self.inner.try_lock()?;
         world.note_holder(&self.id, WaitFor::Lock, Location::caller());
-        Some(self.guard(inner))
+        Some(self.sim_guard(inner))
     }
 
     /// Waits for the lock for at most `timeout`.
@@ -108,7 +124,7 @@ impl<T: ?Sized> Mutex<T> {
             return self.lock_in_sim(time::sim_deadline(timeout), Location::caller());
         }
         os::group::checkpoint(Location::caller());
-        self.inner.try_lock_for(timeout).map(|inner| self.guard(inner))
+        self.inner.try_lock_for(timeout).map(|inner| self.os_guard(inner))
     }
 
     /// Access without locking: the borrow proves that nobody else has any.

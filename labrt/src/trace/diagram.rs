@@ -1,21 +1,26 @@
 //! The last events of a run as a text sequence diagram: time runs down, a column per server.
 //!
 //! ```text
-//!        time  S0            S1            S2
-//!     0.312 s  | candidate 1 |             |
-//!     0.313 s  o--vote 1---->|             |
-//!     0.313 s  o--vote 1------------------>x  (lost)
+//!        time  S0                  S1                  S2
+//!     0.312 s  | candidate 1       |                   |
+//!     0.313 s  o--vote 1---------->|                   |
+//!     0.313 s  o--vote 1------------------------------x|  (lost)
 //! ```
 
 use std::time::Duration;
 
 use super::{Event, EventKind};
 
-/// Characters a column takes.
-const COLUMN: usize = 14;
+/// Characters that all columns may take together: a line is to stay within about 100.
+const WIDTH: usize = 86;
 
-/// Draws the last `limit` of `events` for `servers` servers. Events of the test stand below a
-/// dashed line's start, events at one server in its column.
+/// Characters that one of `servers` columns takes.
+fn column_width(servers: usize) -> usize {
+    (WIDTH / servers.max(1)).clamp(12, 20)
+}
+
+/// Draws the last `limit` of `events` for `servers` servers. What the test does stands at the left
+/// between `==`, what happens at one server in its column.
 pub fn diagram(events: &[Event], servers: usize, limit: usize) -> String {
     let shown = &events[events.len().saturating_sub(limit)..];
     let mut text = heading(servers);
@@ -27,25 +32,27 @@ pub fn diagram(events: &[Event], servers: usize, limit: usize) -> String {
 }
 
 fn heading(servers: usize) -> String {
-    let names: String =
-        (0..servers).map(|server| format!("{:<COLUMN$}", format!("S{server}"))).collect();
+    let width = column_width(servers);
+    let name = |server| format!("{:<width$}", format!("S{server}"));
+    let names: String = (0..servers).map(name).collect();
     format!("{:>11}  {}\n", "time", names.trim_end())
 }
 
 fn row(event: &Event, servers: usize) -> String {
     let seconds = Duration::from_nanos(event.time_ns).as_secs_f64();
-    let mut line = lifelines(servers);
+    let width = column_width(servers);
+    let mut line = lifelines(servers, width);
     let tail = match (event.kind, event.server) {
         (EventKind::Arrived { from }, Some(to)) if from != to => {
-            arrow(&mut line, from, to, &event.text, '>');
+            arrow(&mut line, width, (from, to), &event.text, '>');
             ""
         }
         (EventKind::Lost { from }, Some(to)) if from != to => {
-            arrow(&mut line, from, to, &event.text, 'x');
+            arrow(&mut line, width, (from, to), &event.text, 'x');
             "  (lost)"
         }
         (_, Some(server)) => {
-            put(&mut line, server * COLUMN + 2, &event.text);
+            put(&mut line, server * width + 2, &event.text);
             ""
         }
         (_, None) => {
@@ -57,21 +64,21 @@ fn row(event: &Event, servers: usize) -> String {
     format!("{seconds:>9.3} s  {}{tail}", line.trim_end())
 }
 
-fn lifelines(servers: usize) -> Vec<char> {
-    let column = |_| std::iter::once('|').chain(std::iter::repeat_n(' ', COLUMN - 1));
+fn lifelines(servers: usize, width: usize) -> Vec<char> {
+    let column = |_| std::iter::once('|').chain(std::iter::repeat_n(' ', width - 1));
     (0..servers).flat_map(column).collect()
 }
 
 /// A line from one column to another with the message's name on it.
-fn arrow(line: &mut Vec<char>, from: usize, to: usize, label: &str, head: char) {
-    let (start, end) = (from * COLUMN, to * COLUMN);
+fn arrow(line: &mut Vec<char>, width: usize, ends: (usize, usize), label: &str, head: char) {
+    let (start, end) = (ends.0 * width, ends.1 * width);
     let (left, right) = (start.min(end), start.max(end));
     line.resize(line.len().max(right + 1), ' ');
     line[left + 1..right].fill('-');
     line[start] = 'o';
     let rightwards = end > start;
     // The label stands next to the sender, where there is always a column's width for it.
-    let room: String = label.chars().take(COLUMN - 5).collect();
+    let room: String = label.chars().take(width - 5).collect();
     let at = if rightwards { left + 3 } else { right - 2 - room.chars().count() };
     put(line, at, &room);
     let tip = if rightwards { right - 1 } else { left + 1 };
@@ -107,11 +114,11 @@ mod tests {
             event(314, 0, EventKind::Arrived { from: 1 }, "granted"),
             event(315, 2, EventKind::Lost { from: 0 }, "vote 1"),
         ];
-        let expected = "       time  S0            S1            S2
-    0.312 s  | candidate 1 |             |
-    0.313 s  o--vote 1---->|             |
-    0.314 s  |<---granted--o             |
-    0.315 s  o--vote 1------------------x|  (lost)
+        let expected = "       time  S0                  S1                  S2
+    0.312 s  | candidate 1       |                   |
+    0.313 s  o--vote 1---------->|                   |
+    0.314 s  |<---------granted--o                   |
+    0.315 s  o--vote 1------------------------------x|  (lost)
 ";
         assert_eq!(diagram(&events, 3, 50), expected);
     }

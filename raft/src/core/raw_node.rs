@@ -28,14 +28,22 @@ pub enum RoleKind {
     Leader,
 }
 
-impl fmt::Display for RoleKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl RoleKind {
+    /// Its name, as logs have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Follower => "follower",
             Self::PreCandidate => "pre-candidate",
             Self::Candidate => "candidate",
             Self::Leader => "leader",
-        })
+        }
+    }
+}
+
+impl fmt::Display for RoleKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 

@@ -1,0 +1,140 @@
+//! The shell: threads that carry events to the core, and its wishes to the world.
+//!
+//! # What it is for
+//!
+//! The core decides, and does nothing. Somebody has to look at the clock, answer the peers'
+//! requests, call the peers, and write to the disk: that is the shell. It decides nothing that
+//! Raft is about; each thread in here has an input to bring and an effect to carry out.
+//!
+//! # The step
+//!
+//! Everything goes through one place, `Shell::step` in `shared.rs`: take the lock, give the core
+//! one input, sort what it wants done, release the lock, do it. Nothing that can block happens
+//! under the lock: no call to a peer, no write to the disk, no sleep. So `get_state` and every
+//! handler get the lock at once, whatever hangs elsewhere.
+//!
+//! The moment of a step is read under the lock, so that time never runs backwards for the core.
+//!
+//! # The threads
+//!
+//! | thread | waits for | brings | file |
+//! |---|---|---|---|
+//! | ticker | the core's next deadline | `Tick` | `ticker.rs` |
+//! | disk writer | something to write, then the disk | `Persisted` | `writer.rs` |
+//! | handler, one per request | the core's answer | `Request` | `rpc.rs` |
+//! | caller, one per call | the peer | `Reply` | `rpc.rs` |
+//!
+//! **The ticker** sleeps until the deadline it last saw. A step that moves the deadline to an
+//! earlier time, as by becoming the leader, wakes it; one that moves it to a later time does not,
+//! since that is what nearly every message does: the ticker wakes once in vain and sleeps again.
+//!
+//! **The writer** takes the newest state that is to be written and leaves out those before it: one
+//! write then covers them all. While the disk works the server goes on; what it wants to say
+//! meanwhile the core holds back until the write is done.
+//!
+//! **A handler** leaves a channel with the core's state and blocks until the answer comes through
+//! it. That may take a write of the disk, or two.
+//!
+//! **A caller** lives for one call. A call to a dead server may block for seconds, and heartbeats
+//! are due every 100 ms all the same, to that server too, so no call may wait for another. A call
+//! that fails is no input: the next heartbeat or election is the repetition.
+//!
+//! # Ends
+//!
+//! A crash unwinds every thread wherever it is, and needs nothing done here. What the next
+//! incarnation finds is what the disk had when it happened; if that is not a state that a Raft
+//! server wrote, the server refuses to start. To begin again from nothing could mean a second vote
+//! in a term, and that is the one thing Raft must never do.
+//!
+//! [`kill`](contract::RaftNode::kill) ends the threads one by one: ticker and writer are woken and
+//! leave, callers leave when their call returns, and the handlers' channels close. A handler then
+//! has no answer, and says just that: its reply is `None`, which the caller takes for a lost call.
+//! A made-up refusal would have to name a term and, once there are logs, would claim that they
+//! differ; no answer at all claims nothing. A killed server keeps its term, but leads no longer.
+//!
+//! # What is left out
+//!
+//! * The log: paper, 5.3. So [`start`](contract::RaftNode::start) returns `None` on every server,
+//!   the leader included, and the channel for applied entries is dropped unused. A replicator for
+//!   each peer will take the callers' place for AppendEntries, and an applier will be one more
+//!   thread with a channel.
+//! * Snapshots: paper, section 7.
+//! * A limit to callers: a leader has about 70 of them waiting if a peer takes 7 s to fail.
+
+mod rpc;
+mod shared;
+mod state;
+mod ticker;
+mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+
+use contract::{ApplyMsg, Disk, Index, RaftNode, Term};
+use labrpc::{ClientEnd, Service};
+use labrt::channel::Sender;
+use labrt::thread::Builder;
+
+use crate::core::Config;
+use rpc::RaftRpcClient;
+use shared::Shell;
+
+/// A Raft server: the core and the threads around it.
+pub struct Raft {
+    shell: Arc<Shell>,
+}
+
+impl Raft {
+    /// As [`RaftNode::make`], with other timing than the labs'.
+    ///
+    /// # Panics
+    ///
+    /// If the timing is unsound, or if the disk holds what no server of this cluster wrote.
+    #[expect(clippy::needless_pass_by_value, reason = "it has the shape of `make`")]
+    pub fn with_config(
+        peers: Vec<ClientEnd>,
+        me: usize,
+        disk: Disk,
+        apply: Sender<ApplyMsg>,
+        config: Config,
+    ) -> Arc<Self> {
+        // There is no log yet, so nothing will ever be applied.
+        drop(apply);
+        let shell = Arc::new(Shell::new(peers, me, disk.persister(), config));
+        let ticker = Arc::clone(&shell);
+        Builder::new().name("ticker").spawn(move || ticker::run(&ticker));
+        let writer = Arc::clone(&shell);
+        Builder::new().name("writer").spawn(move || writer::run(&writer));
+        Arc::new(Self { shell })
+    }
+}
+
+impl RaftNode for Raft {
+    fn make(peers: Vec<ClientEnd>, me: usize, disk: Disk, apply: Sender<ApplyMsg>) -> Arc<Self> {
+        Self::with_config(peers, me, disk, apply, Config::default())
+    }
+
+    fn services(self: &Arc<Self>) -> Vec<Service> {
+        vec![RaftRpcClient::service(Arc::clone(self))]
+    }
+
+    /// Always `None`: there is no log yet to put the command into.
+    fn start(&self, _command: Vec<u8>) -> Option<(Index, Term)> {
+        None
+    }
+
+    fn get_state(&self) -> (Term, bool) {
+        self.shell.get_state()
+    }
+
+    fn kill(&self) {
+        self.shell.kill();
+    }
+}
+
+impl fmt::Debug for Raft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (term, is_leader) = self.get_state();
+        write!(f, "Raft(term {term}{})", if is_leader { ", leader" } else { "" })
+    }
+}
