@@ -43,7 +43,7 @@
 //! takes one of two paths, into `sim/` or `os/`. No `cfg`, no rebuild, no second code path in the
 //! code under test.
 //!
-//! Tests
+//! # Tests
 //! [`check`] runs thread code over many seeds in any `#[test]` function. A failure is repeated in
 //! a new process before it is told, and ends with the command that repeats it.
 //!

@@ -6,6 +6,7 @@
 //! Neither can be unwound from outside, so the failure is told and the process ends.
 
 use std::panic::Location;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
@@ -78,6 +79,8 @@ struct Watched {
     id: u64,
     pulse: Arc<Pulse>,
     os_thread: OsThread,
+    /// Where Linux tells whether the thread sleeps.
+    status: Option<PathBuf>,
     patience: Duration,
     on_stuck: Option<OnStuck>,
     seen: Seen,
@@ -86,7 +89,8 @@ struct Watched {
 /// When the world last moved, by both clocks.
 struct Seen {
     steps: u64,
-    real: Instant,
+    /// When it last moved, or was last seen to want the CPU.
+    awake: Instant,
     cpu_ns: u64,
 }
 
@@ -109,9 +113,12 @@ pub(super) fn watch(config: &Config, pulse: &Arc<Pulse>) -> Watch {
         id,
         pulse: Arc::clone(pulse),
         os_thread: raw::this_thread(),
+        status: std::fs::read_link("/proc/thread-self")
+            .ok()
+            .map(|own| PathBuf::from("/proc").join(own).join("stat")),
         patience: config.patience,
         on_stuck: config.on_stuck.clone(),
-        seen: Seen { steps: 0, real: Instant::now(), cpu_ns: 0 },
+        seen: Seen { steps: 0, awake: Instant::now(), cpu_ns: 0 },
     };
     WATCHED.lock().push(watched);
     start(config.patience);
@@ -151,11 +158,14 @@ fn look_at(world: &mut Watched) -> Option<(Failure, Option<OnStuck>)> {
     let cpu_ns = raw::cpu_time_ns(world.os_thread)?;
     let in_scheduler = world.pulse.running.load(Ordering::Relaxed) == 0;
     if steps != world.seen.steps || in_scheduler || world.seen.cpu_ns == 0 {
-        world.seen = Seen { steps, real: Instant::now(), cpu_ns };
+        world.seen = Seen { steps, awake: Instant::now(), cpu_ns };
         return None;
     }
     let busy = Duration::from_nanos(cpu_ns - world.seen.cpu_ns);
-    let idle = world.seen.real.elapsed().saturating_sub(busy);
+    if wants_cpu(world.status.as_deref()) {
+        world.seen.awake = Instant::now();
+    }
+    let idle = world.seen.awake.elapsed().saturating_sub(busy);
     let kind = if busy >= world.patience {
         FailureKind::BusyLoop
     } else if idle >= world.patience && busy * 10 < idle {
@@ -164,6 +174,13 @@ fn look_at(world: &mut Watched) -> Option<(Failure, Option<OnStuck>)> {
         return None;
     };
     Some((Failure::stuck(&world.pulse, kind, world.patience), world.on_stuck.clone()))
+}
+
+/// Whether the OS thread runs or would like to: on a crowded machine one that computes may get
+/// next to no CPU time, and yet does not sleep. (False where the system does not say.)
+fn wants_cpu(status: Option<&Path>) -> bool {
+    let line = status.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    line.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('R'))
 }
 
 fn end_process(failure: &Failure, on_stuck: Option<OnStuck>) -> ! {

@@ -98,19 +98,18 @@ impl<R: RaftNode> Cluster<R> {
         self.servers[server].running.as_ref()
     }
 
-    /// The leader among the servers that run and are connected, and its term.
-    fn leader(&self) -> Option<(usize, Term)> {
+    /// The leaders among the servers that run and are connected, each with its term.
+    pub(crate) fn leaders(&self) -> impl Iterator<Item = (usize, Term)> {
         let up = (0..self.servers.len())
             .filter(|server| self.running(*server).is_some() && self.network.is_connected(*server));
         let states = up.map(|server| (server, self.get_state(server)));
-        let leaders = states.filter(|(_, (_, is_leader))| *is_leader);
-        leaders.map(|(server, (term, _))| (server, term)).max_by_key(|(_, term)| *term)
+        states.filter(|(_, (_, leads))| *leads).map(|(server, (term, _))| (server, term))
     }
 
     pub(crate) fn wait_for_leader(&self) -> (usize, Term) {
         let started = Instant::now();
         while started.elapsed() < LEADER_WITHIN {
-            if let Some(leader) = self.leader() {
+            if let Some(leader) = self.leaders().max_by_key(|(_, term)| *term) {
                 return leader;
             }
             thread::sleep(Duration::from_millis(20));

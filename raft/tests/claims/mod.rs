@@ -6,6 +6,7 @@
 
 pub(crate) mod cluster;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,35 @@ pub(crate) fn one_leader_emerges_and_stays<R: Wire>() {
             assert!((0..servers).all(|server| cluster.get_state(server).0 == term));
         });
     }
+}
+
+/// The labs allow ten heartbeats a second to each follower.
+pub(crate) fn an_idle_cluster_is_quiet<R: Wire>() {
+    labrt::check(|| {
+        let cluster = Cluster::<R>::start(3);
+        cluster.wait_for_leader();
+        let before = cluster.network.counts().rpcs;
+        thread::sleep(Duration::from_secs(10));
+        let calls = cluster.network.counts().rpcs - before;
+        assert!((150..=202).contains(&calls), "{calls} calls in 10 s, to two followers");
+    });
+}
+
+/// Election Safety (Figure 3), on a network that loses messages and holds back replies for longer
+/// than an election takes.
+pub(crate) fn there_is_at_most_one_leader_in_a_term<R: Wire>() {
+    labrt::check(|| {
+        let cluster = Cluster::<R>::start(5);
+        cluster.network.set_all_faults(&Faults::unreliable().with_long_reordering());
+        let mut leaders = BTreeMap::new();
+        for _ in 0..2_000 {
+            thread::sleep(Duration::from_millis(5));
+            for (server, term) in cluster.leaders() {
+                let first = *leaders.entry(term).or_insert(server);
+                assert_eq!(first, server, "both lead term {term}");
+            }
+        }
+    });
 }
 
 /// Though each call to the old leader hangs for up to seven seconds, and those of the old leader.
