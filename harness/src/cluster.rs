@@ -273,7 +273,7 @@ impl Cluster {
         leaders.into_values().next_back().map(|servers| servers[0])
     }
 
-    /// The time until some connected server leads, looking every 10 ms.
+    /// The time until some connected server leads, looking every 20 ms.
     ///
     /// # Panics
     /// If that takes longer than `limit`.
@@ -284,7 +284,7 @@ impl Cluster {
                 return (leader, started.elapsed());
             }
             assert!(started.elapsed() < limit, "no leader within {limit:?}");
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(20));
         }
     }
 

@@ -123,7 +123,6 @@ struct State {
 #[derive(Clone)]
 struct Running {
     group: Group,
-    incarnation: u64,
     calls: Sender<Call>,
     nudges: Sender<()>,
 }
@@ -229,7 +228,7 @@ impl<R: RaftNode> ServerHandle for LocalServer<R> {
         let (ready, started) = channel::bounded(1);
         let spawned = group.spawn("main", move || program.run::<R>(&ready));
         drop(spawned);
-        let running = Running { group, incarnation, calls: calls_tx, nudges: nudges_tx };
+        let running = Running { group, calls: calls_tx, nudges: nudges_tx };
         self.state.with(|state| state.running = Some(running));
         // Once `make` has returned, or the server has crashed in it.
         let _ = started.recv();
@@ -254,10 +253,12 @@ impl<R: RaftNode> ServerHandle for LocalServer<R> {
     }
 
     fn nudge(&self) {
-        if let Some(running) = self.running() {
-            // Full: a look is due anyway.
-            let _ = running.nudges.try_send(());
-        }
+        self.state.with(|state| {
+            if let Some(running) = &state.running {
+                // Full: a look is due anyway. Disconnected: there is nobody to look at.
+                let _ = running.nudges.try_send(());
+            }
+        });
     }
 
     fn stragglers(&self) -> Vec<String> {
@@ -288,14 +289,14 @@ impl Program {
         self.around.network.serve(self.me, &self.group, node.services());
         let (me, oracle) = (self.me, Arc::clone(&self.around.oracle));
         self.group.spawn("applier", move || {
-            for message in &applied {
+            while let Ok(message) = applied.recv_or_end() {
                 oracle.note_applied(me, &message);
             }
         });
         let (observed, oracle) = (Arc::clone(&node), self.around.oracle);
         let (incarnation, nudges) = (self.incarnation, self.nudges);
         Builder::new().name("oracle").group(&self.group).observer().spawn(move || {
-            for () in &nudges {
+            while nudges.recv_or_end().is_ok() {
                 oracle.begin_read(me);
                 let (term, leader) = observed.get_state();
                 oracle.end_read(me);
@@ -304,7 +305,7 @@ impl Program {
         });
         let _ = ready.send(());
         let pool = Pool::new(&self.group, "control");
-        for call in &self.calls {
+        while let Ok(call) = self.calls.recv_or_end() {
             let node = Arc::clone(&node);
             pool.run(move || {
                 let _ = call.answer.send(answer(&*node, call.request));

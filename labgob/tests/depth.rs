@@ -63,6 +63,7 @@ struct BottomlessPair {
 
 fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES - MARGIN_BYTES);
+    #[expect(clippy::disallowed_methods, reason = "an OS thread with a small stack is the point")]
     let thread = thread.spawn(test).expect("a thread can be started");
     thread.join().expect("decoding does not panic");
 }

@@ -114,7 +114,7 @@ fn command_of_replay(test: &str, settings: &Settings, seed: u64) -> Command {
 
 /// Everything there is to say about a failed run; it is run again for that.
 fn tell(test: &str, settings: &Settings, seed: u64, failure: &Failure) -> String {
-    let folder = PathBuf::from(format!("target/lab/{}-{seed}", test.replace("::", "-")));
+    let folder = replay::trace_folder(test, seed);
     let verdict = replay::run(command_of_replay(test, settings, seed), Some(&folder));
     let replayed = replay::compare(&failure.to_string(), &verdict);
     let footer = Footer {
@@ -133,7 +133,9 @@ fn tell(test: &str, settings: &Settings, seed: u64, failure: &Failure) -> String
 }
 
 fn command_line(test: &str, settings: &Settings, seed: u64) -> String {
-    format!("{}LAB_SEED={seed} cargo test {test} -- --exact", settings.assignments())
+    // Cargo tells a test which package it belongs to.
+    let package = env::var("CARGO_PKG_NAME").map(|name| format!("-p {name} ")).unwrap_or_default();
+    format!("{}LAB_SEED={seed} cargo test {package}{test} -- --exact", settings.assignments())
 }
 
 fn on_os_threads(test: &str, settings: &Settings, body: &Body) {

@@ -11,6 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::replay;
 use crate::sim::StrategyKind;
 
 /// Whether a failure could be had again.
@@ -83,12 +84,15 @@ impl Footer {
         if files.is_empty() {
             return Ok(());
         }
-        let (width, shown) = (self.width(), format!("{}/", folder.display()));
+        let (width, shown) = (self.width(), format!("{}/", replay::shown(folder).display()));
         writeln!(f, "{:<8} {shown:<width$}  {}", "trace", files.join(", "))
     }
 
     fn width(&self) -> usize {
-        let folder = self.trace.as_ref().map_or(0, |folder| folder.display().to_string().len() + 1);
+        let folder = self
+            .trace
+            .as_ref()
+            .map_or(0, |folder| replay::shown(folder).display().to_string().len() + 1);
         self.command.len().max(folder)
     }
 }

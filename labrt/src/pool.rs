@@ -72,6 +72,6 @@ fn work(state: &Shared<State>, first: Job) {
             }
             kept
         });
-        job = if kept { rx.recv().ok() } else { None };
+        job = if kept { rx.recv_or_end().ok() } else { None };
     }
 }

@@ -77,6 +77,20 @@ impl Request {
     }
 }
 
+/// Where the trace of a failed run goes: `target/lab/TEST-SEED`, beside the build that failed.
+pub fn trace_folder(test: &str, seed: u64) -> PathBuf {
+    let program = env::current_exe().unwrap_or_default();
+    // target/PROFILE/deps/PROGRAM
+    let target = program.ancestors().nth(3).unwrap_or(Path::new("target"));
+    target.join("lab").join(format!("{}-{seed}", test.replace("::", "-")))
+}
+
+/// A path as a person at the shell would write it.
+pub fn shown(path: &Path) -> PathBuf {
+    let standing = env::var_os("PWD").map(PathBuf::from).unwrap_or_default();
+    path.strip_prefix(standing).unwrap_or(path).to_path_buf()
+}
+
 /// Writes `log.txt` and `events.jsonl` into `folder`.
 ///
 /// # Errors

@@ -243,9 +243,9 @@ fn a_failing_check_ends_with_the_command_that_repeats_it() {
     let (passed, text) = self_check(name);
     assert!(!passed);
     assert!(text.contains("FAIL a_failing_check"), "{text}");
-    assert!(text.contains("LAB_SEED=2 cargo test "), "{text}");
+    assert!(text.contains(&format!("LAB_SEED=2 cargo test -p labrt {name} -- --exact")), "{text}");
     assert!(text.contains("(replayed: same failure)"), "{text}");
-    let trace = std::path::Path::new("target/lab").join(format!("{name}-2"));
+    let trace = labrt::replay::trace_folder(name, 2);
     assert!(text.contains("log.txt, events.jsonl") && trace.join("log.txt").exists(), "{text}");
     let _ = std::fs::remove_dir_all(trace);
 }

@@ -37,6 +37,11 @@ fn an_idle_cluster_is_quiet() {
 }
 
 #[test]
+fn election_timeouts_differ() {
+    claims::election_timeouts_differ::<Raft>();
+}
+
+#[test]
 fn there_is_at_most_one_leader_in_a_term() {
     claims::there_is_at_most_one_leader_in_a_term::<Raft>();
 }

@@ -1,7 +1,7 @@
 //! The commands that run a test again: one for us, and one for a person.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use labrt::settings::Settings;
@@ -26,18 +26,4 @@ pub(super) fn replay_command(test: &str, settings: &Settings, seed: u64) -> Comm
 pub(super) fn command_line(package: &str, test: &str, settings: &Settings, seed: u64) -> String {
     let assignments = settings.assignments();
     format!("{assignments}LAB_SEED={seed} cargo test -p {package} {test} -- --exact")
-}
-
-/// Where the trace of a failed run goes: `target/lab/TEST-SEED`, seen from where the user stands.
-pub(super) fn trace_folder(test: &str, seed: u64) -> PathBuf {
-    let program = env::current_exe().unwrap_or_default();
-    // target/PROFILE/deps/PROGRAM
-    let target = program.ancestors().nth(3).unwrap_or(Path::new("target"));
-    target.join("lab").join(format!("{test}-{seed}"))
-}
-
-/// A path as a person at the shell would write it.
-pub(super) fn shown(path: &Path) -> PathBuf {
-    let standing = env::var_os("PWD").map(PathBuf::from).unwrap_or_default();
-    path.strip_prefix(standing).unwrap_or(path).to_path_buf()
 }

@@ -28,7 +28,7 @@ use libtest_mimic::{Arguments, Trial};
 pub use case::{TestCase, Worlds};
 pub use child::simulate;
 use child::{Assignment, FailedRun, TestResult};
-use command::{command_line, replay_command, shown, this_program, trace_folder};
+use command::{command_line, replay_command, this_program};
 use print::Printer;
 use process::Ended;
 
@@ -194,7 +194,7 @@ impl Run {
     /// for that, in a new process and with recording on.
     fn tell(&self, case: &TestCase, failed: &FailedRun, output: &str) -> Told {
         let in_sim = self.settings.world == WorldKind::Sim;
-        let folder = trace_folder(case.name, failed.seed);
+        let folder = replay::trace_folder(case.name, failed.seed);
         let (replayed, diagram) = if in_sim {
             let command = replay_command(case.name, &self.settings, failed.seed);
             let verdict = replay::run(command, Some(&folder));
@@ -212,7 +212,7 @@ impl Run {
             message: failed.message.clone(),
             command: command_line(self.package, case.name, &self.settings, failed.seed),
             replayed,
-            trace: in_sim.then(|| shown(&folder)),
+            trace: in_sim.then_some(folder),
         };
         let (name, claim, paper) = (case.name, case.claim, case.paper);
         let (text, output) = (&failed.text, said(output));

@@ -63,7 +63,9 @@ impl Transport for Route {
         call.send();
         // A hook may have crashed us right after the message left.
         thread::checkpoint();
-        answer.recv().unwrap_or(Err(RpcError::Lost))
+        // A caller whose server crashes meanwhile hears that the call is lost, and is unwound by
+        // whatever it does next; most return at once, and are spared the unwinding.
+        answer.recv_or_end().unwrap_or(Err(RpcError::Lost))
     }
 }
 

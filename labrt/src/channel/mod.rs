@@ -212,6 +212,22 @@ impl<T> Receiver<T> {
         }
     }
 
+    /// As [`Receiver::recv`], for the outermost loop of a thread: if the thread's server crashes
+    /// while it waits, it is told so by an error and must return, instead of being unwound. That
+    /// is the same for whoever looks on, and costs a simulated world far less.
+    ///
+    /// # Errors
+    /// If the channel is empty and no sender is left, or the thread is to end.
+    #[track_caller]
+    pub fn recv_or_end(&self) -> Result<T, RecvError> {
+        match &self.0 {
+            ReceiverFlavor::Sim(queue) => {
+                queue.recv_or_end(None, Location::caller()).map_err(|_| RecvError)
+            }
+            _ => self.recv(),
+        }
+    }
+
     /// Waits for a message for at most `timeout`.
     ///
     /// # Errors

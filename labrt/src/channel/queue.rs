@@ -214,6 +214,21 @@ impl<T> Queue<T> {
     }
 
     pub(super) fn recv(&self, deadline: Option<u64>, place: Place) -> Result<T, RecvTimeoutError> {
+        let received = self.recv_or_end(deadline, place);
+        if received.is_err() {
+            let world = world_at(place);
+            world.raise_if_dying(world.me("recv"));
+        }
+        received
+    }
+
+    /// As [`Queue::recv`], but a thread whose server crashes meanwhile is told that the channel is
+    /// disconnected.
+    pub(super) fn recv_or_end(
+        &self,
+        deadline: Option<u64>,
+        place: Place,
+    ) -> Result<T, RecvTimeoutError> {
         let world = world_at(place);
         if !begin(world, place) {
             return Err(RecvTimeoutError::Disconnected);
@@ -232,7 +247,6 @@ impl<T> Queue<T> {
             self.begin_receiving();
             woken = world.wait(&[key], deadline, WaitFor::Message, place, || true);
             if woken == Woken::Dying {
-                world.raise_if_dying(world.me("recv"));
                 return Err(RecvTimeoutError::Disconnected);
             }
         }

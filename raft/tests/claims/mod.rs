@@ -14,6 +14,7 @@ use contract::{RaftNode, Term};
 use labrpc::{Faults, Message, Stage};
 use labrt::sync::Shared;
 use labrt::thread;
+use labrt::time::Instant;
 
 use cluster::{Cluster, Disk, vanishes};
 
@@ -33,15 +34,15 @@ fn saved<R: Wire>(disk: &Disk) -> (Term, Option<usize>) {
 
 /// Within the five seconds that the labs give an election; the term stays while nothing happens.
 pub(crate) fn one_leader_emerges_and_stays<R: Wire>() {
-    for servers in [1, 3, 5] {
-        labrt::check(move || {
+    labrt::check(|| {
+        for servers in [1, 3, 5] {
             let cluster = Cluster::<R>::start(servers);
             let (leader, term) = cluster.wait_for_leader();
             thread::sleep(Duration::from_secs(3));
             assert_eq!(cluster.wait_for_leader(), (leader, term), "the leader has changed");
             assert!((0..servers).all(|server| cluster.get_state(server).0 == term));
-        });
-    }
+        }
+    });
 }
 
 /// The labs allow ten heartbeats a second to each follower.
@@ -53,6 +54,24 @@ pub(crate) fn an_idle_cluster_is_quiet<R: Wire>() {
         thread::sleep(Duration::from_secs(10));
         let calls = cluster.network.counts().rpcs - before;
         assert!((150..=202).contains(&calls), "{calls} calls in 10 s, to two followers");
+    });
+}
+
+/// Randomised time-outs (5.2): without them a vote that is split once may be split for ever.
+pub(crate) fn election_timeouts_differ<R: Wire>() {
+    labrt::check(|| {
+        let mut cluster = Cluster::<R>::start(1);
+        let mut times = Vec::new();
+        for _ in 0..12 {
+            cluster.crash(0);
+            cluster.restart(0);
+            let started = Instant::now();
+            cluster.wait_for_leader();
+            times.push(started.elapsed());
+        }
+        let (first, last) = (times.iter().min(), times.iter().max());
+        let spread = last.zip(first).map(|(last, first)| *last - *first);
+        assert!(spread > Some(Duration::from_millis(50)), "12 time-outs within {spread:?}");
     });
 }
 
