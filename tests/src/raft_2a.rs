@@ -283,13 +283,15 @@ fn vote_once(cluster: &Cluster) {
     cluster.wait_for_leader(LEADER_WITHIN);
 }
 
-/// A crash soon, at any point of the way of a vote.
+/// A crash soon, at any point of the way of a vote; twice as often right after an answer left,
+/// which finds out who answers before the vote is saved.
 fn draw_plan(server: usize, script: &mut Stream) -> CrashPlan {
-    const POINTS: [CrashPoint; 6] = [
+    const POINTS: [CrashPoint; 7] = [
         CrashPoint::HandlerEntered,
         CrashPoint::SaveBegun,
         CrashPoint::SaveDone,
         CrashPoint::MessageSent,
+        CrashPoint::Answered,
         CrashPoint::Answered,
         CrashPoint::ReplyDelivered,
     ];
