@@ -8,6 +8,7 @@ use labrpc::{Message, Stage};
 use labrt::group::Group;
 use labrt::sync::Shared;
 use labrt::thread;
+use labrt::trace::{self, EventKind};
 
 /// A kind of moment at which a server may crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -122,6 +123,8 @@ impl Crashes {
             due.then(|| state.groups.get(server).cloned().flatten()).flatten()
         });
         if let Some(group) = doomed {
+            let text = || format!("CRASH at {point:?}");
+            trace::record(Some(server), "test", EventKind::Note, text);
             group.crash();
         }
     }

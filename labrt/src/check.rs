@@ -14,6 +14,7 @@
 //! been repeated by then. `LAB_WORLD`, `LAB_SEED`, `LAB_SEEDS`, `LAB_STRATEGY` and `LAB_CHECK` are
 //! heeded ([`crate::settings`]).
 
+use std::cell::Cell;
 use std::env;
 use std::path::PathBuf;
 use std::process::Command;
@@ -28,6 +29,20 @@ use crate::{os, random};
 
 type Body = Arc<dyn Fn() + Send + Sync>;
 
+/// Tells a replay which of a test's calls to [`check`] it is to repeat.
+const NUMBER_VARIABLE: &str = "LAB_REPLAY_CHECK";
+
+thread_local! {
+    /// Calls to [`check`] on this thread so far: libtest gives each test a thread of its own.
+    static CHECKS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// What is being run: the `number`-th call to [`check`] in the test of this name.
+struct Test {
+    name: String,
+    number: u64,
+}
+
 /// Runs `body` in a simulated world for each seed of the settings, or once on OS threads.
 ///
 /// # Panics
@@ -37,12 +52,16 @@ type Body = Arc<dyn Fn() + Send + Sync>;
 pub fn check(body: impl Fn() + Send + Sync + 'static) {
     let settings = Settings::from_env().unwrap_or_else(|error| panic!("{error}"));
     let body: Body = Arc::new(body);
+    let number = CHECKS.replace(CHECKS.get() + 1);
     if let Some(request) = replay::requested() {
-        return answer(&request, &settings, &body);
+        if env::var(NUMBER_VARIABLE).is_ok_and(|wanted| wanted == number.to_string()) {
+            answer(&request, &settings, &body);
+        }
+        return;
     }
-    let test = test_name();
+    let test = Test { name: test_name(), number };
     match settings.world {
-        WorldKind::Threads => on_os_threads(&test, &settings, &body),
+        WorldKind::Threads => on_os_threads(&test.name, &settings, &body),
         WorldKind::Sim => {
             for &seed in &settings.seeds {
                 in_sim(&test, &settings, seed, &body).unwrap_or_else(|text| panic!("{text}"));
@@ -73,7 +92,7 @@ fn answer(request: &Request, settings: &Settings, body: &Body) {
     request.answer(&outcome, 0).unwrap_or_else(|error| panic!("no verdict was written: {error}"));
 }
 
-fn in_sim(test: &str, settings: &Settings, seed: u64, body: &Body) -> Result<(), String> {
+fn in_sim(test: &Test, settings: &Settings, seed: u64, body: &Body) -> Result<(), String> {
     let mut config = config(settings, seed);
     let mut outcome = run(&config, body);
     if let Err(failure) = outcome.result {
@@ -90,7 +109,7 @@ fn in_sim(test: &str, settings: &Settings, seed: u64, body: &Body) -> Result<(),
 /// The second run in this process against the first run in a new one: what differs comes from
 /// outside the world.
 fn compare_with_new_process(
-    test: &str,
+    test: &Test,
     settings: &Settings,
     seed: u64,
     outcome: &Outcome<()>,
@@ -98,14 +117,15 @@ fn compare_with_new_process(
     let verdict = replay::run(command_of_replay(test, settings, seed), None)?;
     match first_difference(&outcome.decisions, &verdict.decisions) {
         None => Ok(()),
-        Some(difference) => Err(format!("{test}, seed {seed}: {difference}")),
+        Some(difference) => Err(format!("{}, seed {seed}: {difference}", test.name)),
     }
 }
 
-fn command_of_replay(test: &str, settings: &Settings, seed: u64) -> Command {
+fn command_of_replay(test: &Test, settings: &Settings, seed: u64) -> Command {
     let program = env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
     let mut command = Command::new(program);
-    command.args([test, "--exact", "--nocapture"]).env("LAB_SEED", seed.to_string());
+    command.args([&test.name, "--exact", "--nocapture"]).env("LAB_SEED", seed.to_string());
+    command.env(NUMBER_VARIABLE, test.number.to_string());
     if let Some(strategy) = settings.strategy {
         command.env("LAB_STRATEGY", strategy.name());
     }
@@ -113,18 +133,18 @@ fn command_of_replay(test: &str, settings: &Settings, seed: u64) -> Command {
 }
 
 /// Everything there is to say about a failed run; it is run again for that.
-fn tell(test: &str, settings: &Settings, seed: u64, failure: &Failure) -> String {
-    let folder = replay::trace_folder(test, seed);
+fn tell(test: &Test, settings: &Settings, seed: u64, failure: &Failure) -> String {
+    let folder = replay::trace_folder(&test.name, seed);
     let verdict = replay::run(command_of_replay(test, settings, seed), Some(&folder));
     let replayed = replay::compare(&failure.to_string(), &verdict);
     let footer = Footer {
-        test: test.to_string(),
+        test: test.name.clone(),
         world: settings.world.name(),
         seed,
         strategy: Some(settings.strategy_of(seed)),
         time: failure.time,
         message: failure.message.clone(),
-        command: command_line(test, settings, seed),
+        command: command_line(&test.name, settings, seed),
         replayed,
         trace: Some(folder),
     };
