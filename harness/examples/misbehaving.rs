@@ -1,0 +1,86 @@
+//! A table of tests that misbehave, each in its own way: what the runner's own tests run.
+
+use std::hint::black_box;
+use std::process::{ExitCode, abort, exit};
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{ApplyMsg, Disk, RaftNode};
+use harness::Cluster;
+use harness::runner::{TestCase, Worlds, main as run};
+use labrpc::{ClientEnd, Service};
+use labrt::channel::Sender;
+use labrt::sync::Mutex;
+use labrt::thread;
+
+/// A server that never leads.
+struct Follower;
+
+impl RaftNode for Follower {
+    fn make(_: Vec<ClientEnd>, _: usize, _: Disk, _: Sender<ApplyMsg>) -> Arc<Self> {
+        Arc::new(Self)
+    }
+
+    fn services(self: &Arc<Self>) -> Vec<Service> {
+        Vec::new()
+    }
+
+    fn start(&self, _: Vec<u8>) -> Option<(u64, u64)> {
+        None
+    }
+
+    fn get_state(&self) -> (u64, bool) {
+        (0, false)
+    }
+
+    fn kill(&self) {}
+}
+
+const fn case(name: &'static str, body: fn(&Cluster)) -> TestCase {
+    let (claim, paper) = ("a test that misbehaves costs itself alone", "none");
+    TestCase { name, claim, paper, points: 1, servers: 2, worlds: Worlds::All, body }
+}
+
+const CASES: &[TestCase] = &[
+    case("passes_0X", |cluster| cluster.check_no_leader()),
+    case("panics_0X", |_| panic!("this is what went wrong")),
+    case("fails_later_0X", |_| {
+        thread::sleep(Duration::from_millis(1_500));
+        assert!(labrt::random::seed() < 5, "from seed 5 on it fails");
+    }),
+    case("aborts_0X", |_| abort()),
+    case("exits_0X", |_| exit(0)),
+    case("overflows_0X", |_| {
+        black_box(descend(0));
+    }),
+    case("floods_0X", |_| {
+        for number in 0..300_000 {
+            println!("line {number} of a flood");
+        }
+        panic!("after the flood");
+    }),
+    case("locks_twice_0X", |_| {
+        let lock = Mutex::new(());
+        let _first = lock.lock();
+        let _second = lock.lock();
+    }),
+    case("runs_for_ever_0X", |_| {
+        loop {
+            thread::sleep(Duration::from_secs(1));
+        }
+    }),
+    TestCase {
+        worlds: Worlds::SimOnly("it is about virtual time"),
+        ..case("only_in_sim_0X", |_| ())
+    },
+];
+
+/// Recursion that no compiler can turn into a loop.
+fn descend(depth: u64) -> u64 {
+    let room = black_box([depth; 64]);
+    if depth == u64::MAX { 0 } else { descend(depth + 1) + room[black_box(7)] }
+}
+
+fn main() -> ExitCode {
+    run::<Follower>("harness", CASES)
+}
