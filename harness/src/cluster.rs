@@ -3,7 +3,7 @@
 //! A check that fails panics with a sentence, which ends the run.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use contract::{RaftNode, Term};
@@ -24,7 +24,7 @@ pub const ELECTION_ALLOWANCE: Duration = Duration::from_secs(1);
 /// A new leader must be there so soon after the old one is gone.
 pub const LEADER_WITHIN: Duration = Duration::from_secs(5);
 
-/// How often the monitor looks for locks that are held too long.
+/// How often the monitor looks at servers, and for locks that are held too long.
 const MONITOR_EVERY: Duration = Duration::from_millis(250);
 
 /// A cluster under test.
@@ -115,15 +115,18 @@ impl Cluster {
         });
     }
 
-    /// In virtual time a read that takes a second waits for a lock. (In real time the machine may
-    /// just be busy.)
+    /// A server whose handlers are all blocked answers nothing, so it is looked at from time to
+    /// time as well. In virtual time a read that takes a second waits for a lock. (In real time the
+    /// machine may just be busy.)
     fn watch_reads(&self) {
         if labrt::in_simulation() {
             let oracle = Arc::clone(&self.oracle);
+            let servers: Vec<_> = self.servers.iter().map(Arc::downgrade).collect();
             Builder::new().name("monitor").observer().spawn(move || {
                 loop {
                     thread::sleep(MONITOR_EVERY);
                     oracle.look_for_held_locks();
+                    servers.iter().filter_map(Weak::upgrade).for_each(|server| server.nudge());
                 }
             });
         }
@@ -284,6 +287,35 @@ impl Cluster {
                 return (leader, started.elapsed());
             }
             assert!(started.elapsed() < limit, "no leader within {limit:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until all connected servers are in one term and just one of them leads it, looking
+    /// every 20 ms: how a healed cluster has to be.
+    ///
+    /// # Panics
+    /// If that takes longer than `limit`; says what it looks like then.
+    pub fn wait_for_agreed_leader(&self, limit: Duration) -> usize {
+        let started = Instant::now();
+        loop {
+            let states = self.states();
+            let leaders: Vec<_> = states.iter().filter(|(.., leader)| *leader).collect();
+            let one_term = states.windows(2).all(|pair| pair[0].1 == pair[1].1);
+            if let ([(leader, ..)], true) = (&leaders[..], one_term) {
+                return *leader;
+            }
+            let told: Vec<String> = states
+                .iter()
+                .map(|(server, term, leader)| {
+                    format!("S{server} {} {term}", if *leader { "leads" } else { "is in" })
+                })
+                .collect();
+            assert!(
+                started.elapsed() < limit,
+                "not one leader of one term within {limit:?}: {}",
+                told.join(", ")
+            );
             thread::sleep(Duration::from_millis(20));
         }
     }

@@ -60,13 +60,14 @@ impl DiskBackend for Mounted {
         let delay = self.platter.draw_delay();
         self.crashes.note(server, CrashPoint::SaveBegun);
         thread::sleep(delay / 2);
-        if !self.group.is_alive() {
-            return;
-        }
         let size = state.len();
         contents.with(|contents| {
-            contents.state = state;
-            contents.snapshot = snapshot.unwrap_or_else(|| std::mem::take(&mut contents.snapshot));
+            // Looked at in here: the next incarnation's first save must not be overwritten.
+            if self.group.is_alive() {
+                contents.state = state;
+                let old = std::mem::take(&mut contents.snapshot);
+                contents.snapshot = snapshot.unwrap_or(old);
+            }
         });
         trace::record(Some(server), "persist", EventKind::Note, || format!("saved {size} B"));
         thread::sleep(delay - delay / 2);

@@ -2,8 +2,9 @@
 //!
 //! The oracle remembers for the whole run, across crashes, which server led which term and what
 //! was applied at which index. It learns a server's term and role by reading `get_state` after
-//! each message that the server handled or got back, on an observer thread of that server's
-//! group: one read at a time, events that come meanwhile are one more read. Nobody waits for it.
+//! each message that the server handled or got back, each command that it was offered or applied,
+//! and four times a second anyway; on an observer thread of that server's group, one read at a
+//! time: events that come meanwhile are one more read. Nobody waits for it.
 //!
 //! Its verdicts have no tolerance: a correct Raft never breaks them, whatever the network does.
 //! Terms are compared within one incarnation only, since a term that was never answered for may
@@ -55,10 +56,18 @@ impl Oracle {
         });
     }
 
-    /// A read of `get_state` begins.
-    pub(crate) fn begin_read(&self, server: usize) {
-        let now = time::world_time();
-        self.0.with(|memory| memory.server(server).reading_since = Some(now));
+    /// A read of `get_state` begins. It ends when the guard goes, be it in a crash.
+    pub(crate) fn begin_read(&self, server: usize, incarnation: u64) -> Reading<'_> {
+        self.set_reading(server, incarnation, Some(time::world_time()));
+        Reading { oracle: self, server, incarnation }
+    }
+
+    fn set_reading(&self, server: usize, incarnation: u64, since: Option<Duration>) {
+        self.0.with(|memory| {
+            if let Some(known) = memory.incarnation(server, incarnation) {
+                known.reading_since = since;
+            }
+        });
     }
 
     /// The test heard from a server that it leads `term`. Such answers may overtake each other, so
@@ -70,10 +79,7 @@ impl Oracle {
     /// A read came back.
     pub(crate) fn note_state(&self, server: usize, incarnation: u64, term: Term, leader: bool) {
         let verdict = self.0.with(|memory| {
-            let known = memory.server(server);
-            if known.incarnation != incarnation {
-                return None;
-            }
+            let known = memory.incarnation(server, incarnation)?;
             let backwards = term < known.term;
             let before = known.term;
             known.term = term.max(known.term);
@@ -84,11 +90,6 @@ impl Oracle {
         });
         trace::role(server, term, if leader { "leader" } else { "term" });
         tell(verdict);
-    }
-
-    /// The read that [`Oracle::begin_read`] began is over.
-    pub(crate) fn end_read(&self, server: usize) {
-        self.0.with(|memory| memory.server(server).reading_since = None);
     }
 
     /// A server does not answer while it is paused, and that is no fault of its own.
@@ -118,9 +119,12 @@ impl Oracle {
         tell(verdict);
     }
 
-    /// A server applied a message.
-    pub(crate) fn note_applied(&self, server: usize, message: &ApplyMsg) {
-        let verdict = self.0.with(|memory| memory.note_applied(server, message));
+    /// A server applied a message. What an earlier incarnation still applies does not count.
+    pub(crate) fn note_applied(&self, server: usize, incarnation: u64, message: &ApplyMsg) {
+        let verdict = self.0.with(|memory| {
+            memory.incarnation(server, incarnation)?;
+            memory.note_applied(server, message)
+        });
         let text = || match message {
             ApplyMsg::Command { index, .. } => format!("applied {index}"),
             ApplyMsg::NoOp { index } => format!("applied {index} (no-op)"),
@@ -136,9 +140,27 @@ impl Oracle {
     }
 }
 
+/// A read of `get_state` under way.
+pub(crate) struct Reading<'a> {
+    oracle: &'a Oracle,
+    server: usize,
+    incarnation: u64,
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.oracle.set_reading(self.server, self.incarnation, None);
+    }
+}
+
 impl Memory {
     fn server(&mut self, server: usize) -> &mut Server {
         self.servers.entry(server).or_default()
+    }
+
+    /// What is known of a server, if that still is the incarnation that runs.
+    fn incarnation(&mut self, server: usize, incarnation: u64) -> Option<&mut Server> {
+        Some(self.server(server)).filter(|known| known.incarnation == incarnation)
     }
 
     /// Election Safety (Raft paper, Figure 3): at most one leader per term, ever.

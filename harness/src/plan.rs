@@ -25,7 +25,8 @@ pub enum CrashPoint {
     Answered,
     /// A reply to this server has just arrived.
     ReplyDelivered,
-    /// Any switch point: between any two calls into the runtime (`sim` only).
+    /// Any switch point: between any two calls into the runtime (`sim` only). It is counted in
+    /// the present incarnation, and a second plan of this kind takes the first one's place.
     SwitchPoint,
 }
 
@@ -89,7 +90,11 @@ impl Crashes {
 
     /// Takes back what is still to come.
     pub(crate) fn clear(&self) {
-        self.0.with(|state| state.plans.clear());
+        let groups = self.0.with(|state| {
+            state.plans.clear();
+            state.groups.clone()
+        });
+        groups.iter().flatten().for_each(Group::cancel_crash);
     }
 
     /// Something happened at `server` on one of its own threads: if that was to be its last, it

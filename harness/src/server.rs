@@ -22,6 +22,9 @@ use crate::disk::Platter;
 use crate::oracle::Oracle;
 use crate::plan::Crashes;
 
+/// How long a crash on OS threads waits for `kill` to return.
+const KILL_PATIENCE: Duration = Duration::from_millis(50);
+
 /// The server is dead, or died before it answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
@@ -143,10 +146,21 @@ impl<R: RaftNode> LocalServer<R> {
         let (answer, response) = channel::bounded(1);
         running.calls.send(Call { request, answer }).map_err(|_| Gone)?;
         let response = response.recv().map_err(|_| Gone)?;
+        self.nudge();
         if let Response::State(term, true) = response {
             self.around.oracle.note_leader(self.me, term);
         }
         Ok(response)
+    }
+
+    /// An OS thread that never calls into the runtime cannot be ended, but may look at a flag that
+    /// `kill` sets. The server is off the network by now.
+    fn kill_on_os_threads(&self, running: &Running) {
+        let (answer, response) = channel::bounded(1);
+        if running.calls.send(Call { request: Request::Kill, answer }).is_ok() {
+            let _ = response.recv_timeout(KILL_PATIENCE);
+        }
+        self.state.with(|state| state.crashed.push(running.group.clone()));
     }
 
     /// The next incarnation's group, on the server's clock.
@@ -172,7 +186,7 @@ impl<R: RaftNode> LocalServer<R> {
         group: &Group,
         incarnation: u64,
         calls: Receiver<Call>,
-        nudges: Receiver<()>,
+        (look, nudges): (Sender<()>, Receiver<()>),
     ) -> Program {
         let end = |to| self.around.network.client_end(self.me, to);
         Program {
@@ -183,6 +197,7 @@ impl<R: RaftNode> LocalServer<R> {
             disk: self.platter.mount(group, &self.around.crashes),
             around: self.around.clone(),
             calls,
+            look,
             nudges,
         }
     }
@@ -208,13 +223,13 @@ impl<R: RaftNode> ServerHandle for LocalServer<R> {
     }
 
     fn crash(&self) {
-        if let Some(Running { group, .. }) = self.running() {
-            group.crash();
-            if !labrt::in_simulation() {
-                self.state.with(|state| state.crashed.push(group));
-            }
-        }
         self.around.network.stop(self.me);
+        if let Some(running) = self.running() {
+            if !labrt::in_simulation() {
+                self.kill_on_os_threads(&running);
+            }
+            running.group.crash();
+        }
     }
 
     fn restart(&self) {
@@ -224,7 +239,8 @@ impl<R: RaftNode> ServerHandle for LocalServer<R> {
         let (nudges_tx, nudges_rx) = channel::bounded(1);
         self.around.crashes.set_group(self.me, &group);
         self.around.oracle.begin_incarnation(self.me, incarnation);
-        let program = self.program(&group, incarnation, calls_rx, nudges_rx);
+        let nudges = (nudges_tx.clone(), nudges_rx);
+        let program = self.program(&group, incarnation, calls_rx, nudges);
         let (ready, started) = channel::bounded(1);
         let spawned = group.spawn("main", move || program.run::<R>(&ready));
         drop(spawned);
@@ -279,6 +295,8 @@ struct Program {
     disk: contract::Disk,
     around: Surroundings,
     calls: Receiver<Call>,
+    /// Has the oracle look, and tells its thread that it is to.
+    look: Sender<()>,
     nudges: Receiver<()>,
 }
 
@@ -287,19 +305,21 @@ impl Program {
         let (apply, applied) = channel::bounded(0);
         let node = R::make(self.peers, self.me, self.disk, apply);
         self.around.network.serve(self.me, &self.group, node.services());
-        let (me, oracle) = (self.me, Arc::clone(&self.around.oracle));
+        let (me, incarnation) = (self.me, self.incarnation);
+        let (oracle, look) = (Arc::clone(&self.around.oracle), self.look);
         self.group.spawn("applier", move || {
             while let Ok(message) = applied.recv_or_end() {
-                oracle.note_applied(me, &message);
+                oracle.note_applied(me, incarnation, &message);
+                let _ = look.try_send(());
             }
         });
         let (observed, oracle) = (Arc::clone(&node), self.around.oracle);
-        let (incarnation, nudges) = (self.incarnation, self.nudges);
+        let nudges = self.nudges;
         Builder::new().name("oracle").group(&self.group).observer().spawn(move || {
             while nudges.recv_or_end().is_ok() {
-                oracle.begin_read(me);
+                let reading = oracle.begin_read(me, incarnation);
                 let (term, leader) = observed.get_state();
-                oracle.end_read(me);
+                drop(reading);
                 oracle.note_state(me, incarnation, term, leader);
             }
         });

@@ -155,6 +155,26 @@ fn a_lock_held_for_a_second_is_found() {
 }
 
 #[test]
+fn a_server_that_crashed_in_a_read_is_not_accused_of_holding_a_lock() {
+    struct SlowFrom5s;
+    impl Habit for SlowFrom5s {
+        fn state(me: usize, _: u64) -> (u64, bool) {
+            if me == 1 && labrt::time::world_time() > Duration::from_secs(5) {
+                thread::sleep(Duration::from_secs(60));
+            }
+            (0, false)
+        }
+    }
+    let outcome = sim::run(&Config::new(1), || {
+        let cluster = Cluster::new::<Server<SlowFrom5s>>(3);
+        thread::sleep(Duration::from_millis(5_500));
+        cluster.crash(1);
+        thread::sleep(Duration::from_secs(10));
+    });
+    assert_eq!(outcome.result, Ok(()));
+}
+
+#[test]
 fn different_commands_at_one_index_are_found() {
     struct Different;
     impl Habit for Different {

@@ -91,8 +91,8 @@ impl Group {
     }
 
     /// Has the group crash at the `points`-th switch point (from 1) that one of its threads comes
-    /// to from now on: a crash may fall between any two calls into this crate. One group of a
-    /// world can be set so at a time.
+    /// to from now on: a crash may fall between any two calls into this crate. A second number
+    /// takes the first one's place.
     ///
     /// # Panics
     /// Outside a simulated world, or if `points` is 0.
@@ -102,6 +102,13 @@ impl Group {
             panic!("only a simulated world counts switch points: use LAB_WORLD=sim");
         };
         world.core.borrow_mut().groups.crash_after(*id, points);
+    }
+
+    /// Takes back what [`Group::crash_after`] said, if it has not happened.
+    pub fn cancel_crash(&self) {
+        if let (Kind::Sim(id), Some(world)) = (&self.kind, raw::world()) {
+            world.core.borrow_mut().groups.cancel_crash(*id);
+        }
     }
 
     /// Stops all threads of the group, until [`Group::resume`]. On OS threads each stops at its

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::footer::Replayed;
 use crate::random::os_entropy;
-use crate::sim::{Decision, Outcome};
+use crate::sim::{Decision, Failure, Outcome};
 use crate::trace::{Event, diagram};
 
 const VERDICT_VARIABLE: &str = "LAB_REPLAY";
@@ -26,7 +26,7 @@ const TRACE_VARIABLE: &str = "LAB_REPLAY_TRACE";
 const DIAGRAM_EVENTS: usize = 50;
 
 /// What a run in a new process came to.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Verdict {
     /// The failure in full, if it failed.
     pub failure: Option<String>,
@@ -65,14 +65,26 @@ impl Request {
         if let Some(folder) = &self.trace {
             write_trace(folder, &outcome.events)?;
         }
-        let verdict = Verdict {
+        self.write(&Verdict {
             failure: outcome.result.as_ref().err().map(ToString::to_string),
             digest: outcome.stats.digest,
             decisions: outcome.decisions.clone(),
             diagram: diagram(&outcome.events, servers, DIAGRAM_EVENTS),
-        };
+        })
+    }
+
+    /// Tells the asking process of a run that is stuck: all there is to tell is its failure.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn answer_stuck(&self, failure: &Failure) -> io::Result<()> {
+        let failure = Some(failure.to_string());
+        self.write(&Verdict { failure, ..Verdict::default() })
+    }
+
+    fn write(&self, verdict: &Verdict) -> io::Result<()> {
         let mut file = BufWriter::new(File::create(&self.verdict)?);
-        serde_json::to_writer(&mut file, &verdict)?;
+        serde_json::to_writer(&mut file, verdict)?;
         file.flush()
     }
 }

@@ -16,6 +16,8 @@ use std::fmt;
 use crate::random;
 use crate::sim::StrategyKind;
 
+/// A night's campaign is well below this, and a list of so many fits in memory.
+const SEEDS_MAX: u64 = 100_000_000;
 /// Seeds that every run of the tests includes.
 const FIXED_SEEDS: u64 = 8;
 
@@ -106,9 +108,14 @@ impl Settings {
             Some(other) => return Err(error("LAB_CHECK", other.into(), "determinism")),
         };
         let seed: Option<u64> = number("LAB_SEED", "a number from 0 to 2^64 - 1")?;
-        let count: Option<u64> = number("LAB_SEEDS", "a number of seeds, at least 1")?;
-        if count == Some(0) {
-            return Err(error("LAB_SEEDS", "0".into(), "a number of seeds, at least 1"));
+        let count: Option<u64> = number("LAB_SEEDS", "a number of seeds from 1 to 100,000,000")?;
+        if let Some(count) = count.filter(|count| !(1..=SEEDS_MAX).contains(count)) {
+            let wanted = "a number of seeds from 1 to 100,000,000";
+            return Err(error("LAB_SEEDS", count.to_string(), wanted));
+        }
+        if check_determinism && world == WorldKind::Threads {
+            let wanted = "left out with LAB_WORLD=threads: real threads never repeat a run";
+            return Err(error("LAB_CHECK", "determinism".into(), wanted));
         }
         let ci = variable("CI").is_some_and(|value| value != "false");
         // Small enough to be typed.
@@ -123,7 +130,8 @@ impl Settings {
         Ok(Self { world, seeds, fresh, strategy, check_determinism })
     }
 
-    /// The strategy that runs `seed`.
+    /// The strategy that runs `seed`: of eight seeds, five are random walks, two are PCT, and one is
+    /// plain, so that the eight fixed seeds have them all.
     pub fn strategy_of(&self, seed: u64) -> StrategyKind {
         self.strategy.unwrap_or(match seed % 8 {
             7 => StrategyKind::Plain,
@@ -146,11 +154,12 @@ impl Settings {
     /// assignments with a space behind each.
     pub fn assignments(&self) -> String {
         let strategy = self.strategy.map(|strategy| format!("LAB_STRATEGY={strategy} "));
+        let check = if self.check_determinism { "LAB_CHECK=determinism " } else { "" };
         let world = match self.world {
             WorldKind::Sim => "",
             WorldKind::Threads => "LAB_WORLD=threads ",
         };
-        format!("{world}{}", strategy.unwrap_or_default())
+        format!("{world}{check}{}", strategy.unwrap_or_default())
     }
 }
 
@@ -196,8 +205,11 @@ mod tests {
             "LAB_WORLD=mars is not understood: it must be sim or threads"
         );
         assert!(refused("LAB_SEED", "-1").contains("LAB_SEED=-1"));
-        assert!(refused("LAB_SEEDS", "0").contains("at least 1"));
+        assert!(refused("LAB_SEEDS", "0").contains("from 1 to 100,000,000"));
         assert!(refused("LAB_STRATEGY", "luck").contains("random-walk, pct or plain"));
         assert!(refused("LAB_CHECK", "spelling").contains("determinism"));
+        assert!(refused("LAB_SEEDS", "100000000001").contains("from 1 to 100,000,000"));
+        let both = read(&[("LAB_CHECK", "determinism"), ("LAB_WORLD", "threads")]);
+        assert!(both.is_err_and(|error| error.to_string().contains("never repeat a run")));
     }
 }

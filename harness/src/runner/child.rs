@@ -29,6 +29,9 @@ const TIME_LIMIT: Duration = Duration::from_secs(120);
 /// Threads of a crashed server must be gone so soon, on OS threads.
 const STRAGGLER_LIMIT: Duration = Duration::from_secs(5);
 
+/// The message of a run that another one of its seed does not agree with.
+pub(super) const NOT_DETERMINISTIC: &str = "not deterministic: two runs of one seed part";
+
 /// What a child is to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Assignment {
@@ -51,6 +54,8 @@ pub(super) struct TestResult {
     pub(super) failed: Option<FailedRun>,
     /// Threads that could not be ended.
     pub(super) leaked: Vec<String>,
+    /// The seed that is being run: what is left of a process that died.
+    pub(super) running: Option<u64>,
 }
 
 /// A run that failed.
@@ -65,6 +70,8 @@ pub(super) struct FailedRun {
     pub(super) text: String,
     /// The last events, drawn, if they are known already.
     pub(super) diagram: String,
+    /// How the process ended, if it ended in the middle of the run.
+    pub(super) died: Option<String>,
 }
 
 impl FailedRun {
@@ -75,6 +82,7 @@ impl FailedRun {
             message: failure.message.clone(),
             text: failure.to_string(),
             diagram: String::new(),
+            died: None,
         }
     }
 }
@@ -88,6 +96,9 @@ pub(super) fn run<R: RaftNode>(
     logger::init();
     let mut result = TestResult::default();
     for seed in (0..assignment.fixed).chain(assignment.extra.iter().copied()) {
+        result.running = Some(seed);
+        // Should this fail, so will the writing of the result, and that is told.
+        let _ = write(&assignment.result, &result);
         let ran = match settings.world {
             WorldKind::Sim => in_sim::<R>(case, settings, seed, assignment, &mut result),
             WorldKind::Threads => on_os_threads::<R>(case, seed),
@@ -100,6 +111,7 @@ pub(super) fn run<R: RaftNode>(
             }
         }
     }
+    result.running = None;
     match write(&assignment.result, &result) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -125,10 +137,8 @@ fn write(path: &Path, result: &TestResult) -> io::Result<()> {
 }
 
 fn config(settings: &Settings, seed: u64) -> Config {
-    let mut config = Config::new(seed).with_strategy(settings.strategy_of(seed));
-    // The cluster's own start and end come on top of what the test may take.
-    config.max_time = TIME_LIMIT;
-    config
+    let config = Config::new(seed).with_strategy(settings.strategy_of(seed));
+    Config { max_time: TIME_LIMIT, ..config }
 }
 
 /// Runs one test once, in a simulated world of this process.
@@ -151,7 +161,7 @@ fn in_sim<R: RaftNode>(
     let (path, so_far) = (assignment.result.clone(), result.clone());
     config.on_stuck = Some(Arc::new(move |failure| {
         let failed = Some(FailedRun::new(seed, failure));
-        let _ = write(&path, &TestResult { failed, ..so_far.clone() });
+        let _ = write(&path, &TestResult { failed, running: None, ..so_far.clone() });
     }));
     let outcome = simulate::<R>(case, &config);
     result.leaked.extend(outcome.stats.leaked);
@@ -174,13 +184,15 @@ fn check_determinism<R: RaftNode>(
     let there = replay::run(replay_command(case.name, settings, config.seed), None);
     let difference = match there {
         Err(reason) => Some(format!("the run in a new process told nothing: {reason}")),
-        Ok(verdict) => first_difference(&here.decisions, &verdict.decisions)
-            .map(|difference| difference.to_string()),
+        Ok(verdict) => match first_difference(&here.decisions, &verdict.decisions) {
+            Some(difference) => Some(difference.to_string()),
+            None => verdict.failure.map(|failure| format!("a new process failed: {failure}")),
+        },
     };
     let Some(text) = difference else { return Ok(()) };
-    let message = "not deterministic: two runs of one seed part".to_string();
+    let message = NOT_DETERMINISTIC.to_string();
     let (seed, time, diagram) = (config.seed, here.stats.time, String::new());
-    Err(FailedRun { seed, time, message, text, diagram })
+    Err(FailedRun { seed, time, message, text, diagram, died: None })
 }
 
 /// Runs one seed for another process that wants its trace, or its decisions.
@@ -194,6 +206,10 @@ pub(super) fn answer<R: RaftNode>(
     let mut config = config(settings, settings.seeds[0]);
     config.record = request.wants_trace();
     config.decisions = !request.wants_trace();
+    let stuck = request.clone();
+    config.on_stuck = Some(Arc::new(move |failure| {
+        let _ = stuck.answer_stuck(failure);
+    }));
     match request.answer(&simulate::<R>(case, &config), case.servers) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -257,7 +273,7 @@ fn failed_on_os_threads(
 ) -> FailedRun {
     let diagram = trace::diagram(&trace::take_from_os_threads(), case.servers, 50);
     let text = message.clone();
-    FailedRun { seed, time: started.elapsed(), message, text, diagram }
+    FailedRun { seed, time: started.elapsed(), message, text, diagram, died: None }
 }
 
 fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {

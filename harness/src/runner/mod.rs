@@ -19,7 +19,7 @@ use std::thread::available_parallelism;
 
 use contract::RaftNode;
 use labrt::footer::{Footer, Replayed};
-use labrt::replay;
+use labrt::replay::{self, Verdict as ReplayVerdict};
 use labrt::settings::{Settings, WorldKind};
 use labrt::sync::Shared;
 use labrt::thread;
@@ -64,8 +64,10 @@ pub fn main<R: RaftNode>(package: &'static str, cases: &'static [TestCase]) -> E
             _ => refuse(&format!("{CHILD_VARIABLE} is for the runner's own use: unset it")),
         };
     }
-    match (&arguments.filter, selected.is_empty()) {
-        (Some(filter), true) => refuse(&no_match(filter, cases)),
+    match &arguments.filter {
+        Some(filter) if selected.is_empty() && names_a_part(filter) => {
+            refuse(&no_match(filter, cases))
+        }
         _ => Run::new(package, arguments, settings, cases.len()).all(&selected),
     }
 }
@@ -73,6 +75,14 @@ pub fn main<R: RaftNode>(package: &'static str, cases: &'static [TestCase]) -> E
 fn refuse(sentence: &str) -> ExitCode {
     eprintln!("error: {sentence}");
     ExitCode::from(USAGE_EXIT_STATUS)
+}
+
+/// Whether a filter is meant for the suites: it ends with a part, as `2A` or `NAME_2A`. Others may
+/// be meant for the unit tests of the same crate.
+fn names_a_part(filter: &str) -> bool {
+    let mut end = filter.chars().rev();
+    let letter = end.next().is_some_and(|letter| letter.is_ascii_uppercase());
+    letter && end.next().is_some_and(|digit| digit.is_ascii_digit())
 }
 
 fn no_match(filter: &str, cases: &[TestCase]) -> String {
@@ -145,7 +155,7 @@ impl Run {
             let _ = worker.join();
         }
         let filtered_out = self.cases - selected.len();
-        let passed = printer.with(|printer| printer.end(filtered_out));
+        let passed = printer.with(|printer| printer.end(selected.len(), filtered_out));
         if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
@@ -154,7 +164,7 @@ impl Run {
             WorldKind::Sim => available_parallelism().map_or(1, usize::from),
             WorldKind::Threads => PARALLEL_IN_REAL_TIME,
         };
-        self.arguments.test_threads.unwrap_or(by_world)
+        self.arguments.test_threads.unwrap_or(by_world).max(1)
     }
 
     fn one(&self, case: &'static TestCase) -> Verdict {
@@ -198,7 +208,7 @@ impl Run {
         let (replayed, diagram) = if in_sim {
             let command = replay_command(case.name, &self.settings, failed.seed);
             let verdict = replay::run(command, Some(&folder));
-            let replayed = replay::compare(&failed.text, &verdict);
+            let replayed = compare(failed, &verdict);
             (replayed, verdict.map(|verdict| verdict.diagram).unwrap_or_default())
         } else {
             (Replayed::NotTried, failed.diagram.clone())
@@ -218,6 +228,16 @@ impl Run {
         let (text, output) = (&failed.text, said(output));
         let details = format!("{name} claims: {claim} ({paper})\n{diagram}\n{text}\n{output}");
         Told { details, footer: footer.to_string() }
+    }
+}
+
+/// Whether a replay repeated a failure. Where the process died, the replay's must die alike; a run
+/// that only differs from another has no failure to repeat.
+fn compare(failed: &FailedRun, verdict: &Result<ReplayVerdict, String>) -> Replayed {
+    match (&failed.died, verdict) {
+        (Some(status), Err(reason)) if reason.contains(status) => Replayed::Same,
+        (None, Ok(_)) if failed.message == child::NOT_DETERMINISTIC => Replayed::NotTried,
+        _ => replay::compare(&failed.text, verdict),
     }
 }
 

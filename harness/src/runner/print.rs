@@ -66,7 +66,9 @@ impl Printer {
     }
 
     /// Prints failures and totals, and the failures' last lines. True if nothing failed.
-    pub(super) fn end(&self, filtered_out: usize) -> bool {
+    pub(super) fn end(&self, selected: usize, filtered_out: usize) -> bool {
+        let told = self.passed + self.skipped + self.footers.len();
+        assert!(told == selected, "{told} of {selected} tests came to a result");
         if !self.details.is_empty() {
             println!("\nfailures:\n\n{}", self.details.join("\n"));
         }

@@ -6,10 +6,11 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use labrt::thread;
 
-use super::child::{Assignment, TestResult};
+use super::child::{Assignment, FailedRun, TestResult};
 
 /// Of what a test prints, so much is kept, the last.
 const OUTPUT_MAX: usize = 64 * 1024;
@@ -30,6 +31,7 @@ pub(super) fn run(mut command: Command, assignment: &Assignment, captured: bool)
     if captured {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
     }
+    let _ = fs::remove_file(&assignment.result);
     let (status, output) = match run_to_end(&mut command) {
         Ok(ended) => ended,
         Err(error) => {
@@ -38,7 +40,18 @@ pub(super) fn run(mut command: Command, assignment: &Assignment, captured: bool)
         }
     };
     let result = read_result(&assignment.result).ok_or_else(|| describe(status));
-    Ended { result, output }
+    Ended { result: result.map(|result| with_death(result, status)), output }
+}
+
+/// A process that died in the middle of a run: that run has failed.
+fn with_death(mut result: TestResult, status: ExitStatus) -> TestResult {
+    if let Some(seed) = result.running.take() {
+        let message = describe(status);
+        let (time, text, diagram) = (Duration::ZERO, message.clone(), String::new());
+        let died = Some(status.to_string());
+        result.failed = Some(FailedRun { seed, time, message, text, diagram, died });
+    }
+    result
 }
 
 fn run_to_end(command: &mut Command) -> io::Result<(ExitStatus, String)> {

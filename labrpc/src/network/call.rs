@@ -117,9 +117,10 @@ impl Call {
     /// drawn for lost requests too: so taking one fault out does not shift the others.
     fn draw_fate(&self) -> Fate {
         self.network.0.state.with(|state| {
-            let Link { faults, losses, delays, copies, .. } = &mut state.links[self.from][self.to];
-            let first = delays.duration(faults.request_delay.clone());
-            if losses.chance(faults.request_loss_ppm) {
+            let Link { faults, request_losses, request_delays, copies, .. } =
+                &mut state.links[self.from][self.to];
+            let first = request_delays.duration(faults.request_delay.clone());
+            if request_losses.chance(faults.request_loss_ppm) {
                 return Fate { delays: [None, None] };
             }
             let copied = copies.chance(faults.duplicate_ppm);
@@ -130,14 +131,11 @@ impl Call {
 
     /// The request arrives, if the way is open and somebody is there.
     fn deliver(self: Arc<Self>) {
+        // Should the server not be there, or crash before it answers, the caller learns it late.
+        self.learn_late();
         let server = self.network.0.state.with(|state| {
             let open = state.is_open(self.from, self.to);
-            let server = state.server(self.to).filter(|_| open).cloned();
-            if server.is_none() {
-                let delay = state.unreachable_delay(self.from, self.to);
-                self.fails_after.with(|after| *after = Some(delay));
-            }
-            server
+            state.server(self.to).filter(|_| open).cloned()
         });
         match server {
             Some(server) => {
@@ -150,8 +148,6 @@ impl Call {
 
     /// Runs the handler, on a thread of the server.
     fn handle(self: Arc<Self>, server: &Server) {
-        // Should the server crash here, the caller waits as for any dead server.
-        self.learn_late();
         self.tell(Stage::Delivered, &self.args);
         thread::checkpoint();
         let answer = self.run_handler(server);
@@ -186,9 +182,9 @@ impl Call {
             if !state.is_same_server(self.to, incarnation) || !state.is_open(self.to, self.from) {
                 return None;
             }
-            let Link { faults, losses, delays, .. } = &mut state.links[self.to][self.from];
-            let delay = faults.draw_reply_delay(delays);
-            if losses.chance(faults.reply_loss_ppm) {
+            let link = &mut state.links[self.to][self.from];
+            let delay = link.faults.draw_reply_delay(&mut link.reply_delays, &mut link.reorders);
+            if link.reply_losses.chance(link.faults.reply_loss_ppm) {
                 self.learn_at_once();
                 return None;
             }

@@ -78,11 +78,12 @@ impl Faults {
     }
 
     /// How long a reply takes: with reordering, 200 + rand(1 + rand(2000)) ms for those held back.
-    pub(super) fn draw_reply_delay(&self, stream: &mut Stream) -> Duration {
-        if !stream.chance(self.reorder_ppm) {
-            return stream.duration(self.reply_delay.clone());
+    pub(super) fn draw_reply_delay(&self, delays: &mut Stream, reorders: &mut Stream) -> Duration {
+        let delay = delays.duration(self.reply_delay.clone());
+        if !reorders.chance(self.reorder_ppm) {
+            return delay;
         }
-        let range = 1 + stream.below(2_000);
-        ms(200 + stream.below(range))
+        let range = 1 + reorders.below(2_000);
+        ms(200 + reorders.below(range))
     }
 }

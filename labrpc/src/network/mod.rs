@@ -84,9 +84,13 @@ type Hook = Box<dyn FnMut(&Message<'_>) + Send>;
 struct Link {
     cut: bool,
     faults: Faults,
-    delays: Stream,
-    losses: Stream,
+    request_delays: Stream,
+    reply_delays: Stream,
+    reorders: Stream,
+    request_losses: Stream,
+    reply_losses: Stream,
     copies: Stream,
+    unreachable: Stream,
 }
 
 /// What runs at a node.
@@ -130,9 +134,13 @@ impl Network {
             Link {
                 cut: false,
                 faults: Faults::reliable(),
-                delays: stream("link delays"),
-                losses: stream("link losses"),
+                request_delays: stream("link request delays"),
+                reply_delays: stream("link reply delays"),
+                reorders: stream("link reorders"),
+                request_losses: stream("link request losses"),
+                reply_losses: stream("link reply losses"),
                 copies: stream("link copies"),
+                unreachable: stream("link unreachable"),
             }
         };
         let node = |_| Node { connected: true, server: None, counts: Counts::default() };
@@ -271,7 +279,7 @@ impl State {
     /// How long a caller waits until it learns that nobody answers.
     fn unreachable_delay(&mut self, from: NodeId, to: NodeId) -> Duration {
         let link = &mut self.links[from][to];
-        link.losses.duration(link.faults.unreachable_delay.clone())
+        link.unreachable.duration(link.faults.unreachable_delay.clone())
     }
 }
 

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
@@ -171,28 +171,21 @@ pub(crate) fn is_dead() -> bool {
     })
 }
 
-/// Waits in slices, so that a crash is noticed in between. `wait_slice` gives true if its slice
-/// ran out. True if the whole time-out did; without one, a slice that ran out is a spurious
-/// wake-up.
+/// Waits for a slice of the time, so that a crash is noticed soon. `wait_slice` gives true if its
+/// time ran out. True if all the time did; a slice that ran out before that is a spurious wake-up,
+/// and the caller looks at its condition again: a notification may have come in between.
 pub(crate) fn wait_on(
     place: &'static Location<'static>,
     timeout: Option<Duration>,
-    mut wait_slice: impl FnMut(Duration) -> bool,
+    wait_slice: impl FnOnce(Duration) -> bool,
 ) -> bool {
     checkpoint(place);
     if is_dead() {
         // A destructor of a thread that is being ended: nothing is waited for any more.
         return true;
     }
-    let started = Instant::now();
-    let left = || timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
-    loop {
-        let slice = left().map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY));
-        let ran_out = wait_slice(slice);
-        checkpoint(place);
-        let expired = left() == Some(Duration::ZERO);
-        if !ran_out || expired || timeout.is_none() || is_dead() {
-            return ran_out;
-        }
-    }
+    let slice = timeout.map_or(LOOK_EVERY, |timeout| timeout.min(LOOK_EVERY));
+    let ran_out = wait_slice(slice);
+    checkpoint(place);
+    ran_out && timeout == Some(slice)
 }

@@ -81,8 +81,8 @@ struct GroupState {
 /// All groups of a world. They are never removed: a restart is a new group.
 pub(crate) struct Groups {
     seed: u64,
-    /// The group that is to crash at a switch point of its own, and after how many of them.
-    countdown: Option<(GroupId, u64)>,
+    /// The groups that are to crash at a switch point of their own, and after how many of them.
+    countdowns: Vec<(GroupId, u64)>,
     /// Decides between channels that are ready at once.
     choices: Stream,
     groups: Vec<GroupState>,
@@ -93,7 +93,8 @@ pub(crate) struct Groups {
 impl Groups {
     pub(crate) fn new(seed: u64) -> Self {
         let choices = Stream::new(seed, "select", 0);
-        let mut groups = Self { seed, countdown: None, choices, groups: Vec::new(), paused: 0 };
+        let mut groups =
+            Self { seed, countdowns: Vec::new(), choices, groups: Vec::new(), paused: 0 };
         groups.add("test".into(), Arc::new(AtomicBool::new(true)), "script", 0);
         groups
     }
@@ -155,23 +156,27 @@ impl Groups {
 
     /// Has a group crash at its `points`-th switch point from now.
     pub(crate) fn crash_after(&mut self, id: GroupId, points: u64) {
-        self.countdown = Some((id, points));
+        self.cancel_crash(id);
+        self.countdowns.push((id, points));
+    }
+
+    /// Takes that back.
+    pub(crate) fn cancel_crash(&mut self, id: GroupId) {
+        self.countdowns.retain(|(group, _)| *group != id);
     }
 
     /// A thread of `id` is at a switch point. True if its group is to crash here.
     #[inline]
     pub(super) fn counts_down(&mut self, id: GroupId) -> bool {
-        match &mut self.countdown {
-            Some((group, points)) if *group == id => {
-                *points -= 1;
-                let now = *points == 0;
-                if now {
-                    self.countdown = None;
-                }
-                now
-            }
-            _ => false,
+        let Some((_, points)) = self.countdowns.iter_mut().find(|(group, _)| *group == id) else {
+            return false;
+        };
+        *points -= 1;
+        let now = *points == 0;
+        if now {
+            self.cancel_crash(id);
         }
+        now
     }
 
     pub(super) fn draw_choice(&mut self, count: u64) -> u64 {

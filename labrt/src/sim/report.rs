@@ -158,7 +158,7 @@ impl Failure {
             _ => "; use labrt's lock, sleep or channel there: it waits in virtual time",
         };
         let details = format!("{}{advice}", place.unwrap_or_default());
-        Self { kind, message, details, thread, time: Duration::ZERO }
+        Self { kind, message, details, thread, time: pulse.last_time() }
     }
 }
 

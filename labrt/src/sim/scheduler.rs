@@ -111,7 +111,9 @@ impl World {
 
     /// Runs a timer's callback; its panic fails the run as a thread's does.
     fn call(&self, callback: Box<dyn FnOnce()>) {
+        self.pulse.enter_callback();
         let called = panic::catch_unwind(AssertUnwindSafe(|| self.pinned(callback)));
+        self.pulse.leave();
         if called.is_err() {
             let mut core = self.core.borrow_mut();
             let note = core.callback_panic.take().unwrap_or_else(|| "a panic".to_string());

@@ -22,10 +22,15 @@ use crate::raw::{self, OsThread, PlaceCell};
 /// The exit status of a process that the watchdog ended.
 const STUCK_EXIT_STATUS: i32 = 102;
 
+/// In place of a thread's slot: a timer's callback runs.
+const CALLBACK: u64 = u64::MAX;
+
 /// What a world shows of itself to the watchdog.
 #[derive(Default)]
 pub(crate) struct Pulse {
     steps: AtomicU64,
+    /// Virtual time of the last call, nanoseconds.
+    now: AtomicU64,
     /// The running thread's slot + 1; 0 in the scheduler.
     running: AtomicU64,
     place: PlaceCell,
@@ -34,8 +39,9 @@ pub(crate) struct Pulse {
 
 impl Pulse {
     #[inline]
-    pub(crate) fn beat(&self, steps: u64, place: &'static Location<'static>) {
+    pub(crate) fn beat(&self, steps: u64, now: u64, place: &'static Location<'static>) {
         self.steps.store(steps, Ordering::Relaxed);
+        self.now.store(now, Ordering::Relaxed);
         self.place.set(place);
     }
 
@@ -51,8 +57,20 @@ impl Pulse {
 
     pub(super) fn running_name(&self) -> String {
         let slot = self.running.load(Ordering::Relaxed);
+        if slot == CALLBACK {
+            return "a timer's callback".to_string();
+        }
         let index = usize::try_from(slot).unwrap_or(0).checked_sub(1);
         index.and_then(|index| self.names.lock().get(index).cloned()).unwrap_or_default()
+    }
+
+    /// Scheduler code that belongs to somebody else begins: a timer's callback.
+    pub(super) fn enter_callback(&self) {
+        self.running.store(CALLBACK, Ordering::Relaxed);
+    }
+
+    pub(super) fn last_time(&self) -> Duration {
+        Duration::from_nanos(self.now.load(Ordering::Relaxed))
     }
 
     pub(super) fn last_place(&self) -> Option<&'static Location<'static>> {

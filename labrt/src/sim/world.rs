@@ -28,6 +28,9 @@ use crate::trace;
 /// a clock or a `try_lock` would never see time pass.
 pub(crate) const STEP_COST_NS: u64 = 100;
 
+/// After so many calls an observer is taken to wait for somebody by polling.
+const OBSERVER_STEPS_MAX: u64 = 10_000;
+
 /// A simulated world: everything a run consists of but the code it runs.
 pub(crate) struct World {
     /// Tells this world's object keys from those of worlds before it in the same process. It is
@@ -178,7 +181,7 @@ impl World {
         }
         let mut core = self.core.borrow_mut();
         core.steps += 1;
-        self.pulse.beat(core.steps, place);
+        self.pulse.beat(core.steps, core.now, place);
         let thread = core.threads.get_mut(me);
         thread.steps += 1;
         if thread.dying {
@@ -234,7 +237,7 @@ impl Core {
     /// becomes of it has been arranged.
     fn must_suspend(&mut self, me: ThreadId) -> bool {
         if self.threads.get(me).observer {
-            return false;
+            return self.must_suspend_observer(me);
         }
         self.now += STEP_COST_NS;
         if self.over || !self.crashes.is_empty() {
@@ -263,8 +266,23 @@ impl Core {
         if next != me {
             self.threads.get_mut(me).state = State::Runnable;
         }
-        self.next = Some(next);
-        next != me || !self.observers.is_empty() || self.clear_next()
+        let stays = next == me && self.observers.is_empty();
+        self.next = Some(next).filter(|_| !stays);
+        !stays
+    }
+
+    /// An observer goes on as long as it likes, but not for ever: one that polls for what only an
+    /// ordinary thread can bring about takes its turn among those.
+    fn must_suspend_observer(&mut self, me: ThreadId) -> bool {
+        let polls = self.threads.get(me).steps.is_multiple_of(OBSERVER_STEPS_MAX);
+        if self.steps > self.max_steps {
+            self.fail(Failure::livelock(self, "steps"));
+        } else if polls {
+            self.now += STEP_COST_NS;
+            self.threads.get_mut(me).state = State::Runnable;
+            self.runnable.push(me);
+        }
+        polls || self.over
     }
 
     /// The running thread leaves the CPU for what only the scheduler can do, and goes on then. An
@@ -276,11 +294,6 @@ impl Core {
         } else {
             self.next = Some(me);
         }
-    }
-
-    fn clear_next(&mut self) -> bool {
-        self.next = None;
-        false
     }
 
     /// Chooses among the runnable threads and `me`; all but the chosen one are on the list then.
