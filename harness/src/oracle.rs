@@ -88,7 +88,7 @@ impl Oracle {
             }
             leader.then(|| memory.note_leader(server, term)).flatten()
         });
-        trace::role(server, term, if leader { "leader" } else { "term" });
+        trace::observed_role(server, term, if leader { "leader" } else { "term" });
         tell(verdict);
     }
 

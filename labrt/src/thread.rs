@@ -4,6 +4,7 @@
 //! In a simulated world a panic in any thread fails the run, so [`JoinHandle::join`] gives an
 //! error there only for a thread that was ended with its server ([`Killed`]).
 
+use std::any::Any;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,6 +182,13 @@ pub fn current_name() -> String {
         },
         None => os::thread::current_name(),
     }
+}
+
+/// What a panic said, from the error of [`JoinHandle::join`] or of `catch_unwind`.
+pub fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_string())
 }
 
 /// Waits in virtual time; used by [`sleep`] and [`crate::channel::after`].

@@ -6,7 +6,7 @@
 
 mod diagram;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -61,11 +61,18 @@ pub(crate) struct Recorder {
     events: VecDeque<Event>,
     limit: usize,
     roles: BTreeMap<usize, String>,
+    /// Servers that tell their role themselves.
+    telling: BTreeSet<usize>,
 }
 
 impl Recorder {
     pub(crate) fn new() -> Self {
-        Self { events: VecDeque::new(), limit: EVENTS_MAX, roles: BTreeMap::new() }
+        Self {
+            events: VecDeque::new(),
+            limit: EVENTS_MAX,
+            roles: BTreeMap::new(),
+            telling: BTreeSet::new(),
+        }
     }
 
     fn push(&mut self, event: Event) {
@@ -138,10 +145,24 @@ pub fn record(
 
 /// Tells the term and role of `server`, for the column that logs show; recorded when it changes.
 pub fn role(server: usize, term: u64, role: &'static str) {
-    if !enabled() {
-        return;
+    if enabled() {
+        with_recorder(|recorder| drop(recorder.telling.insert(server)));
+        note_role(server, format!("{role} {term}"));
     }
-    let text = format!("{role} {term}");
+}
+
+/// As [`role`], from somebody who looked at the server: the server's own word comes first.
+pub fn observed_role(server: usize, term: u64, role: &'static str) {
+    if enabled() {
+        let mut tells = false;
+        with_recorder(|recorder| tells = recorder.telling.contains(&server));
+        if !tells {
+            note_role(server, format!("{role} {term}"));
+        }
+    }
+}
+
+fn note_role(server: usize, text: String) {
     let mut changed = false;
     with_recorder(|recorder| {
         changed = recorder.roles.insert(server, text.clone()).as_ref() != Some(&text);

@@ -138,7 +138,9 @@ fn write(path: &Path, result: &TestResult) -> io::Result<()> {
 
 fn config(settings: &Settings, seed: u64) -> Config {
     let config = Config::new(seed).with_strategy(settings.strategy_of(seed));
-    Config { max_time: TIME_LIMIT, ..config }
+    // Log lines show roles, which the recorder keeps.
+    let record = log::max_level() > log::LevelFilter::Off;
+    Config { max_time: TIME_LIMIT, record, ..config }
 }
 
 /// Runs one test once, in a simulated world of this process.
@@ -241,7 +243,7 @@ fn on_os_threads<R: RaftNode>(case: &'static TestCase, seed: u64) -> Result<Summ
         theirs.with(|progress| match ran {
             Ok((summary, Ok(()))) => progress.summary = Some(summary),
             Ok((_, Err(stragglers))) => progress.panic = Some(stragglers),
-            Err(payload) => progress.panic = Some(panic_text(&*payload)),
+            Err(payload) => progress.panic = Some(thread::panic_text(&*payload)),
         });
     });
     while !test.is_finished() {
@@ -274,10 +276,4 @@ fn failed_on_os_threads(
     let diagram = trace::diagram(&trace::take_from_os_threads(), case.servers, 50);
     let text = message.clone();
     FailedRun { seed, time: started.elapsed(), message, text, diagram, died: None }
-}
-
-fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a message".to_string())
 }

@@ -38,17 +38,10 @@ fn run_in_group<T>(group: &Arc<OsGroup>, name: Option<&str>, body: impl FnOnce()
     result.unwrap_or_else(|payload| {
         if !payload.is::<Killed>() && !group::is_dead() {
             let who = group::current_name().unwrap_or_default();
-            super::fail(format!("{} in {who}", panic_text(&*payload)));
+            super::fail(format!("{} in {who}", crate::thread::panic_text(&*payload)));
         }
         resume_unwind(payload)
     })
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a message".to_string())
 }
 
 /// Waits for a thread's end; a thread that is being ended itself waits in vain.

@@ -65,6 +65,6 @@ fn run(timer: &Timer) {
 /// A callback's panic fails the run, and leaves the timer thread to the other callbacks.
 fn call(callback: Callback) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(callback)) {
-        super::fail(format!("{} in a timer's callback", super::thread::panic_text(&*payload)));
+        super::fail(format!("{} in a timer's callback", crate::thread::panic_text(&*payload)));
     }
 }

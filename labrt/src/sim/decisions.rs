@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub enum DecisionKind {
     /// Which runnable thread goes on.
     Pick,
-    /// A thread began to wait, until a deadline or without one.
+    /// A thread began to wait until a deadline.
     Wait,
     /// Which waiter was woken.
     Wake,

@@ -19,6 +19,7 @@ pub struct RwLock<T: ?Sized> {
 /// Shared access to what a [`RwLock`] protects.
 #[must_use = "if unused the RwLock will immediately unlock"]
 pub struct RwLockReadGuard<'a, T: ?Sized> {
+    // The order matters: the lock is released first, and then the waiters are told.
     inner: parking_lot::RwLockReadGuard<'a, T>,
     _release: Release<'a>,
 }
@@ -26,6 +27,7 @@ pub struct RwLockReadGuard<'a, T: ?Sized> {
 /// Exclusive access to what a [`RwLock`] protects.
 #[must_use = "if unused the RwLock will immediately unlock"]
 pub struct RwLockWriteGuard<'a, T: ?Sized> {
+    // The order matters, as above.
     inner: parking_lot::RwLockWriteGuard<'a, T>,
     _release: Release<'a>,
 }
