@@ -5,7 +5,7 @@
 //! `RUST_LOG` says (`RUST_LOG=election=debug`), and into the trace whenever that records.
 //!
 //! ```text
-//!    0.312416300 S1    candidate 3   election  2 of 3 votes
+//!    0.312416300 S1    candidate 3       election  2 of 3 votes
 //! ```
 
 use std::io::Write as _;
@@ -87,5 +87,5 @@ fn line(record: &Record<'_>) -> String {
     let name = server.map_or("test".to_string(), |server| format!("S{server}"));
     let role = server.map(trace::role_of).unwrap_or_default();
     let (topic, text) = (topic_of(record), record.args());
-    format!("{seconds:>14.9} {name:<5} {role:<13} {topic:<9} {text}")
+    format!("{seconds:>14.9} {name:<5} {role:<17} {topic:<9} {text}")
 }

@@ -146,7 +146,9 @@ pub fn record(
 /// Tells the term and role of `server`, for the column that logs show; recorded when it changes.
 pub fn role(server: usize, term: u64, role: &'static str) {
     if enabled() {
-        with_recorder(|recorder| drop(recorder.telling.insert(server)));
+        with_recorder(|recorder| {
+            recorder.telling.insert(server);
+        });
         note_role(server, format!("{role} {term}"));
     }
 }
