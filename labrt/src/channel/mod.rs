@@ -1,5 +1,5 @@
 //! Channels, with crossbeam's shapes: [`unbounded`], [`bounded`] (a capacity of 0 is a
-//! rendezvous), [`after`], [`tick`], [`never`], and [`select!`](crate::select).
+//! rendezvous), [`after`], [`tick`], [`never()`], and [`select!`](crate::select).
 //!
 //! On OS threads a channel is `crossbeam_channel`'s. In a simulated world it is a queue of our
 //! own: crossbeam's rendezvous needs two OS threads to meet, and there is only one. Which kind a
