@@ -16,8 +16,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service whose calls go to `dispatch(method, encoded arguments)`. [`service!`](crate::service)
-    /// makes these.
+    /// A service whose calls go to `dispatch(method, encoded arguments)`;
+    /// [`service!`](crate::service) makes these.
     pub fn new(
         name: &'static str,
         dispatch: impl Fn(&str, &[u8]) -> Result<Vec<u8>, RpcError> + Send + Sync + 'static,

@@ -130,8 +130,8 @@ impl Settings {
         Ok(Self { world, seeds, fresh, strategy, check_determinism })
     }
 
-    /// The strategy that runs `seed`: of eight seeds, five are random walks, two are PCT, and one is
-    /// plain, so that the eight fixed seeds have them all.
+    /// The strategy that runs `seed`: of eight seeds, five are random walks, two are PCT, and one
+    /// is plain, so that the eight fixed seeds have them all.
     pub fn strategy_of(&self, seed: u64) -> StrategyKind {
         self.strategy.unwrap_or(match seed % 8 {
             7 => StrategyKind::Plain,

@@ -104,6 +104,7 @@ fn took(result: &TestResult) -> String {
     };
     let seconds = Duration::as_secs_f64(&time);
     format!(
-        "  {seconds:>7.3} s, {servers} servers, {rpcs:>5} RPCs, {bytes:>7} B{commands}, {seeds}{leaked}"
+        "  {seconds:>7.3} s, {servers} servers, {rpcs:>5} RPCs, {bytes:>7} B{commands}, \
+         {seeds}{leaked}"
     )
 }

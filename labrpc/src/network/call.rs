@@ -162,7 +162,8 @@ impl Call {
             None => Err(RpcError::UnknownService(self.service.to_string())),
         };
         if let Err(error) = &answer {
-            log::error!(target: "rpc", "{}.{} from {}: {error}", self.service, self.method, self.from);
+            let Self { service, method, from, .. } = self;
+            log::error!(target: "rpc", "{service}.{method} from {from}: {error}");
         }
         answer
     }

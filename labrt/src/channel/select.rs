@@ -448,7 +448,8 @@ macro_rules! __select_arm {
     ($operation:ident, $index:expr,) => {
         unreachable!("a selected operation is one of the select's own")
     };
-    ($operation:ident, $index:expr, (recv, $rx:expr, $_no:expr, $pat:pat, $body:expr) $($rest:tt)*) => {
+    ($operation:ident, $index:expr,
+     (recv, $rx:expr, $_no:expr, $pat:pat, $body:expr) $($rest:tt)*) => {
         if $operation.index() == $index {
             let $pat = $operation.recv($rx);
             $body
@@ -456,7 +457,8 @@ macro_rules! __select_arm {
             $crate::__select_arm!($operation, $index + 1, $($rest)*)
         }
     };
-    ($operation:ident, $index:expr, (send, $tx:expr, $message:expr, $pat:pat, $body:expr) $($rest:tt)*) => {
+    ($operation:ident, $index:expr,
+     (send, $tx:expr, $message:expr, $pat:pat, $body:expr) $($rest:tt)*) => {
         if $operation.index() == $index {
             let $pat = $operation.send($tx, $message);
             $body
