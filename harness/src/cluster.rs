@@ -18,9 +18,6 @@ use crate::oracle::Oracle;
 use crate::plan::{CrashPlan, Crashes};
 use crate::server::{LocalServer, ServerHandle, Surroundings};
 
-/// The time that the labs' tests give an election without faults.
-pub const ELECTION_ALLOWANCE: Duration = Duration::from_secs(1);
-
 /// A new leader must be there so soon after the old one is gone.
 pub const LEADER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -341,12 +338,6 @@ impl Cluster {
         for (server, term, leader) in self.states() {
             assert!(!leader, "S{server} claims to lead term {term}, but has no majority");
         }
-    }
-
-    /// The newest term of the servers that run.
-    pub fn newest_term(&self) -> Term {
-        let states = self.servers.iter().filter_map(|server| server.get_state().ok());
-        states.map(|(term, _)| term).max().unwrap_or_default()
     }
 
     /// What the test took so far.

@@ -48,7 +48,7 @@ mod plan;
 pub mod runner;
 mod server;
 
-pub use cluster::{Cluster, ELECTION_ALLOWANCE, LEADER_WITHIN, Summary};
+pub use cluster::{Cluster, LEADER_WITHIN, Summary};
 pub use oracle::Oracle;
 pub use plan::{CrashPlan, CrashPoint};
 pub use server::{Gone, ServerHandle};

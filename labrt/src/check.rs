@@ -86,12 +86,7 @@ fn run(config: &Config, body: &Body) -> Outcome<()> {
 
 fn answer(request: &Request, settings: &Settings, body: &Body) {
     let mut config = config(settings, settings.seeds[0]);
-    config.record = request.wants_trace();
-    config.decisions = !request.wants_trace();
-    let stuck = request.clone();
-    config.on_stuck = Some(Arc::new(move |failure| {
-        let _ = stuck.answer_stuck(failure);
-    }));
+    request.prepare(&mut config);
     let outcome = run(&config, body);
     request.answer(&outcome, 0).unwrap_or_else(|error| panic!("no verdict was written: {error}"));
 }

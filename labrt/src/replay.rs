@@ -12,12 +12,13 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::footer::Replayed;
 use crate::random::os_entropy;
-use crate::sim::{Decision, Failure, Outcome};
+use crate::sim::{Config, Decision, Failure, Outcome};
 use crate::trace::{Event, diagram};
 
 const VERDICT_VARIABLE: &str = "LAB_REPLAY";
@@ -57,6 +58,17 @@ impl Request {
         self.trace.is_some()
     }
 
+    /// Has a run record what is wanted of it, and tell the asking process if it gets stuck.
+    pub fn prepare(&self, config: &mut Config) {
+        config.record = self.wants_trace();
+        config.decisions = !self.wants_trace();
+        let request = self.clone();
+        config.on_stuck = Some(Arc::new(move |failure| {
+            // The process ends here either way; without a verdict the asking one says so.
+            let _ = request.answer_stuck(failure);
+        }));
+    }
+
     /// Tells the asking process how the run ended. `servers` is how many columns the diagram has.
     ///
     /// # Errors
@@ -73,11 +85,8 @@ impl Request {
         })
     }
 
-    /// Tells the asking process of a run that is stuck: all there is to tell is its failure.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn answer_stuck(&self, failure: &Failure) -> io::Result<()> {
+    /// All there is to tell of a run that is stuck is its failure.
+    fn answer_stuck(&self, failure: &Failure) -> io::Result<()> {
         let failure = Some(failure.to_string());
         self.write(&Verdict { failure, ..Verdict::default() })
     }

@@ -206,12 +206,7 @@ pub(super) fn answer<R: RaftNode>(
     logger::init();
     logger::set_recording(request.wants_trace());
     let mut config = config(settings, settings.seeds[0]);
-    config.record = request.wants_trace();
-    config.decisions = !request.wants_trace();
-    let stuck = request.clone();
-    config.on_stuck = Some(Arc::new(move |failure| {
-        let _ = stuck.answer_stuck(failure);
-    }));
+    request.prepare(&mut config);
     match request.answer(&simulate::<R>(case, &config), case.servers) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -10,6 +10,7 @@
 //! | `world` | the state of a run, and the points at which threads may switch |
 //! | `scheduler` | the loop that picks a thread, moves the clock, and starts and ends a run |
 //! | `futex` | the one way to wait, and the one way to wake |
+//! | `timers` | deadlines, in order |
 //! | `thread` | simulated threads: spawn, join, unwinding |
 //! | `group` | servers: membership, pause, local clocks, and `crash` |
 //! | `strategy` | which thread next, and who stalls: one file each |
