@@ -24,7 +24,7 @@ use labrpc::{ClientEnd, Service};
 use labrt::channel::Sender;
 use serde::{Deserialize, Serialize};
 
-pub use disk::{Disk, DiskBackend, Persister};
+pub use disk::{Disk, DiskBackend, DiskError, Journal, Persister};
 
 /// A term (Raft paper, section 5.1): 0 before the first election.
 pub type Term = u64;

@@ -14,6 +14,7 @@ use labrt::time::{self, Instant};
 use labrt::trace::{self, EventKind};
 use serde::{Deserialize, Serialize};
 
+use crate::disk::DiskFaults;
 use crate::oracle::Oracle;
 use crate::plan::{CrashPlan, Crashes};
 use crate::server::{LocalServer, ServerHandle, Surroundings};
@@ -217,7 +218,8 @@ impl Cluster {
         self.crashes.clear();
     }
 
-    /// Starts every server that does not run, connects all, and removes every fault.
+    /// Starts every server that does not run, or whose disk has failed, connects all, and removes
+    /// every fault.
     pub fn heal(&self) {
         self.tell(|| "heal everything".to_string());
         self.clear_plans();
@@ -227,7 +229,9 @@ impl Cluster {
             for peer in 0..self.len() {
                 self.network.set_cut(server, peer, false);
             }
-            if !self.servers[server].is_running() {
+            let handle = &self.servers[server];
+            handle.set_disk_faults(&DiskFaults::default());
+            if !handle.is_running() || handle.has_failed_disk() {
                 self.restart(server);
             }
             self.servers[server].resume();

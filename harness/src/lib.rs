@@ -49,6 +49,7 @@ pub mod runner;
 mod server;
 
 pub use cluster::{Cluster, LEADER_WITHIN, Summary};
+pub use disk::DiskFaults;
 pub use oracle::Oracle;
 pub use plan::{CrashPlan, CrashPoint};
 pub use server::{Gone, ServerHandle};

@@ -18,7 +18,7 @@ use labrt::thread::Builder;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-use crate::disk::Platter;
+use crate::disk::{DiskFaults, Platter};
 use crate::oracle::Oracle;
 use crate::plan::Crashes;
 
@@ -72,6 +72,13 @@ pub trait ServerHandle: Send + Sync {
 
     /// Sets the server's clock, from its next start on: see [`Group::set_clock`].
     fn set_clock(&self, offset: Duration, rate_ppm: u64);
+
+    /// Sets what may go wrong with the server's disk, from now on.
+    fn set_disk_faults(&self, faults: &DiskFaults);
+
+    /// Whether the disk has failed since the server was started: then the server can do no better
+    /// than to stop, and be started again.
+    fn has_failed_disk(&self) -> bool;
 }
 
 /// What a test asks of a server's program.
@@ -283,6 +290,14 @@ impl<R: RaftNode> ServerHandle for LocalServer<R> {
 
     fn set_clock(&self, offset: Duration, rate_ppm: u64) {
         self.state.with(|state| state.clock = Some((offset, rate_ppm)));
+    }
+
+    fn set_disk_faults(&self, faults: &DiskFaults) {
+        self.platter.set_faults(faults);
+    }
+
+    fn has_failed_disk(&self) -> bool {
+        self.platter.has_failed()
     }
 }
 
