@@ -210,6 +210,11 @@ impl Network {
         self.0.state.with(|state| state.links[from][to].faults = faults.clone());
     }
 
+    /// The faults of one direction of a link.
+    pub fn faults(&self, from: NodeId, to: NodeId) -> Faults {
+        self.0.state.with(|state| state.links[from][to].faults.clone())
+    }
+
     /// Sets the faults of every link.
     pub fn set_all_faults(&self, faults: &Faults) {
         self.0.state.with(|state| {
