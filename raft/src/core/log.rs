@@ -374,9 +374,10 @@ mod tests {
     /// does, nothing of use is lost, and a second delivery changes nothing.
     #[test]
     fn every_append_to_every_small_log_does_as_figure_2_says() {
-        for (own, leader) in all_logs().iter().flat_map(|own| {
-            all_logs().into_iter().map(move |leader| (own.clone(), leader))
-        }) {
+        for (own, leader) in all_logs()
+            .iter()
+            .flat_map(|own| all_logs().into_iter().map(move |leader| (own.clone(), leader)))
+        {
             for prev in 0..=leader.len() {
                 let prev_log = log(&leader[..prev]).last();
                 let mut merged = log(&own);

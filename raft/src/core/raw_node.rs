@@ -213,12 +213,7 @@ impl<R: Role> RawNode<R> {
         if first { self.follow(moment).wrap() } else { self.wrap() }
     }
 
-    fn append_entries(
-        mut self,
-        moment: Moment,
-        id: RequestId,
-        args: AppendEntriesArgs,
-    ) -> AnyNode {
+    fn append_entries(mut self, moment: Moment, id: RequestId, args: AppendEntriesArgs) -> AnyNode {
         let term = self.server.current_term();
         if args.term < term {
             let reply = AppendEntriesReply { term, success: false, conflict: None };
