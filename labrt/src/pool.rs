@@ -13,18 +13,23 @@ const IDLE_MAX: usize = 32;
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// What comes into a thread's inbox: a job, or none to tell it that there will be no more.
+type Order = Option<Job>;
+
 #[derive(Default)]
 struct State {
     /// The idle threads' inboxes; the last to become idle is the first to work again.
-    idle: VecDeque<channel::Sender<Job>>,
+    idle: VecDeque<channel::Sender<Order>>,
     started: u64,
+    closed: bool,
 }
 
 /// A pool of threads in one group. There is no limit: a job that blocks for seconds, as a call to
 /// a dead server does, must not hold up the others.
 #[derive(Clone)]
 pub struct Pool {
-    group: Group,
+    /// None for the group of whoever has the pool do something.
+    group: Option<Group>,
     name: &'static str,
     state: Arc<Shared<State>>,
 }
@@ -32,20 +37,38 @@ pub struct Pool {
 impl Pool {
     /// A pool whose threads belong to `group` and are called `name`-1, `name`-2, ...
     pub fn new(group: &Group, name: &'static str) -> Self {
-        Self { group: group.clone(), name, state: Arc::default() }
+        Self { group: Some(group.clone()), name, state: Arc::default() }
+    }
+
+    /// A pool for the threads of one group, to which its own threads then belong as well.
+    pub fn in_current_group(name: &'static str) -> Self {
+        Self { group: None, name, state: Arc::default() }
     }
 
     /// Runs `job` on an idle thread, or on a new one.
     #[track_caller]
     pub fn run(&self, job: impl FnOnce() + Send + 'static) {
-        let mut job: Job = Box::new(job);
+        let mut order: Order = Some(Box::new(job));
         while let Some(idle) = self.state.with(|state| state.idle.pop_back()) {
-            match idle.try_send(job) {
+            match idle.try_send(order) {
                 Ok(()) => return,
-                Err(error) => job = error.into_inner(),
+                Err(error) => order = error.into_inner(),
             }
         }
-        self.start(job);
+        order.into_iter().for_each(|job| self.start(job));
+    }
+
+    /// Ends the idle threads, and has the others end after the job they are at.
+    #[track_caller]
+    pub fn close(&self) {
+        let idle = self.state.with(|state| {
+            state.closed = true;
+            std::mem::take(&mut state.idle)
+        });
+        for thread in idle {
+            // A thread that is gone need not be told.
+            let _ = thread.try_send(None);
+        }
     }
 
     #[track_caller]
@@ -55,8 +78,9 @@ impl Pool {
             state.started
         });
         let state = Arc::clone(&self.state);
-        let name = format!("{}-{number}", self.name);
-        Builder::new().name(name).group(&self.group).spawn(move || work(&state, job));
+        let thread = Builder::new().name(format!("{}-{number}", self.name));
+        let thread = self.group.iter().fold(thread, Builder::group);
+        thread.spawn(move || work(&state, job));
     }
 }
 
@@ -66,12 +90,12 @@ fn work(state: &Shared<State>, first: Job) {
     while let Some(work) = job.take() {
         work();
         let kept = state.with(|state| {
-            let kept = state.idle.len() < IDLE_MAX;
+            let kept = !state.closed && state.idle.len() < IDLE_MAX;
             if kept {
                 state.idle.push_back(tx.clone());
             }
             kept
         });
-        job = if kept { rx.recv_or_end().ok() } else { None };
+        job = if kept { rx.recv_or_end().ok().flatten() } else { None };
     }
 }

@@ -1,4 +1,4 @@
-//! Timing, and why it may be wrong.
+//! Timing and sizes, and why they may be wrong.
 
 use std::error::Error;
 use std::fmt;
@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::log::LogPosition;
 use super::message::{ServerId, Term};
 
-/// How a server times its elections. The defaults suit the labs: at most ten heartbeats a second,
-/// and a leader within five seconds.
+/// How a server times its elections, and how much it sends at a time. The defaults suit the labs:
+/// at most ten heartbeats a second, and a leader within five seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Election time-outs are drawn from this range, its end excluded. The paper's 150-300 ms
@@ -20,6 +20,9 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// Whether a server asks for pre-votes before it starts an election (dissertation, 9.6).
     pub pre_vote: bool,
+    /// How many bytes of entries an AppendEntries carries, one entry being carried at any rate. It
+    /// bounds what a follower that was away costs at a time.
+    pub max_append_bytes: usize,
 }
 
 impl Default for Config {
@@ -28,6 +31,7 @@ impl Default for Config {
             election_timeout: Duration::from_millis(300)..Duration::from_millis(600),
             heartbeat_interval: Duration::from_millis(100),
             pre_vote: true,
+            max_append_bytes: 1024 * 1024,
         }
     }
 }

@@ -1,15 +1,47 @@
-//! Leaders: they keep their authority with heartbeats (section 5.2).
+//! Leaders: they keep their authority with heartbeats (section 5.2), bring all logs into line with
+//! their own, and find out what is committed (5.3, 5.4).
+
+use std::collections::VecDeque;
 
 use super::follower::Follower;
-use super::message::{AppendEntriesArgs, Request, ServerId};
+use super::log::{Command, Index, LogPosition};
+use super::message::{AppendEntriesArgs, AppendEntriesReply, Request, ServerId};
 use super::node::AnyNode;
+use super::progress::Progress;
 use super::raw_node::{RawNode, Role, RoleKind};
 use super::server::Server;
-use super::step::Moment;
+use super::step::{CallId, Effect, Moment, WriteId};
 
 /// The leader of the current term.
 #[derive(Debug, Clone)]
-pub(super) struct Leader;
+pub(super) struct Leader {
+    /// By server. The leader's own says how much of its log is durable here.
+    progress: Vec<Progress>,
+    /// Writes of its own entries, oldest first, and where the log ended then.
+    own_writes: VecDeque<(WriteId, Index)>,
+}
+
+impl Leader {
+    /// Reinitialized after election (Figure 2).
+    pub(super) fn new(server: &Server) -> Self {
+        assert!(
+            server.durability.is_idle(),
+            "a candidate's log does not change, so it was written before the vote for itself"
+        );
+        let last = server.log.last().index;
+        let mut progress = vec![Progress::new(last); server.servers];
+        progress[server.me].accepted(last);
+        Self { progress, own_writes: VecDeque::new() }
+    }
+
+    /// The last entry that a majority has on its disks: the greatest match index that so many
+    /// servers have reached.
+    fn majority_index(&self, quorum: usize) -> Index {
+        let matches = || self.progress.iter().map(|progress| progress.match_index);
+        let is_stored = |index: &Index| matches().filter(|other| other >= index).count() >= quorum;
+        matches().filter(is_stored).max().unwrap_or(0)
+    }
+}
 
 impl Role for Leader {
     const KIND: RoleKind = RoleKind::Leader;
@@ -36,21 +68,113 @@ impl Role for Leader {
     fn hears_leader(&self, _server: &Server, _moment: Moment) -> bool {
         true
     }
+
+    /// Its own entries count from now on, as far as they are durable.
+    fn persisted(mut node: RawNode<Self>, _moment: Moment) -> AnyNode {
+        let RawNode { server, role } = &mut node;
+        while let Some((_, index)) =
+            role.own_writes.pop_front_if(|(write, _)| server.durability.is_durable(*write))
+        {
+            role.progress[server.me].accepted(index);
+        }
+        node.advance_commit_index();
+        node.wrap()
+    }
+
+    fn append_answered(
+        mut node: RawNode<Self>,
+        from: ServerId,
+        call: CallId,
+        args: &AppendEntriesArgs,
+        reply: AppendEntriesReply,
+    ) -> AnyNode {
+        node.role.progress[from].answered(call);
+        if reply.success {
+            node.accepted(from, args.last_index());
+        } else {
+            node.rejected(from, args.prev_log_index, reply);
+        }
+        node.wrap()
+    }
 }
 
 impl RawNode<Leader> {
-    /// Sends a heartbeat to everybody. The next is due an interval from now, not from when this
-    /// one was due: a leader that was held up must not make up for it with a burst.
+    /// Sends everybody what it lacks, or nothing but a sign of life. That is the retry of whatever
+    /// was lost, too. The next is due an interval from now, not from when this one was due: a
+    /// leader that was held up must not make up for it with a burst.
     pub(super) fn send_heartbeats(&mut self, moment: Moment) {
-        let server = &mut self.server;
-        let heartbeat = AppendEntriesArgs {
+        for to in self.server.others() {
+            self.send_append(to);
+        }
+        let interval = self.server.config.heartbeat_interval;
+        self.server.deadline = moment.now.saturating_add(interval);
+    }
+
+    /// Appends a command, and sends it to all who are not busy with others. Those get it, with all
+    /// that came meanwhile, as soon as they answer: commands go in batches by themselves.
+    pub(super) fn propose(&mut self, command: Command) -> LogPosition {
+        let (position, write) = self.server.append(command);
+        self.role.own_writes.push_back((write, position.index));
+        for to in self.server.others() {
+            self.send_if_idle(to);
+        }
+        position
+    }
+
+    /// Sends what follows the last entry that the two are thought to agree on.
+    fn send_append(&mut self, to: ServerId) {
+        let Self { server, role } = self;
+        let prev_log_index = role.progress[to].next_index - 1;
+        let prev_log_term = server.log.term_at(prev_log_index);
+        let entries = server.log.batch_after(prev_log_index, server.config.max_append_bytes);
+        let args = AppendEntriesArgs {
             term: server.current_term(),
             leader_id: server.me,
-            prev_log_index: server.last_log.index,
-            prev_log_term: server.last_log.term,
-            leader_commit: 0,
+            prev_log_index,
+            prev_log_term: prev_log_term.expect("a leader's log never gets shorter"),
+            entries: entries.to_vec(),
+            leader_commit: server.commit_index,
         };
-        server.call_all(&Request::AppendEntries(heartbeat));
-        server.deadline = moment.now.saturating_add(server.config.heartbeat_interval);
+        let call = server.next_call();
+        role.progress[to].sent(call);
+        let request = Request::AppendEntries(args);
+        server.durability.send_at_once(Effect::Call { to, call, request });
+    }
+
+    fn send_if_idle(&mut self, to: ServerId) {
+        let progress = &self.role.progress[to];
+        if progress.is_idle() && progress.next_index <= self.server.log.last().index {
+            self.send_append(to);
+        }
+    }
+
+    /// `from` has on its disk what this server has, up to `index`.
+    fn accepted(&mut self, from: ServerId, index: Index) {
+        self.role.progress[from].accepted(index);
+        self.advance_commit_index();
+        self.send_if_idle(from);
+    }
+
+    /// `from` has another entry at `prev_log_index`, or none.
+    fn rejected(&mut self, from: ServerId, prev_log_index: Index, reply: AppendEntriesReply) {
+        let progress = &mut self.role.progress[from];
+        let Some(conflict) = reply.conflict else { return };
+        if progress.believes_rejection(prev_log_index) {
+            progress.back_up(self.server.log.next_after(conflict));
+            self.send_append(from);
+        } else {
+            self.send_if_idle(from);
+        }
+    }
+
+    /// Figure 2, rules for leaders. An entry of an older term is not committed by counting: a later
+    /// leader may still replace it though a majority has it (Figure 8). It is committed with the
+    /// first entry of this term after it (5.4.2).
+    fn advance_commit_index(&mut self) {
+        let server = &mut self.server;
+        let index = self.role.majority_index(server.quorum());
+        if index > server.commit_index && server.log.term_at(index) == Some(server.current_term()) {
+            server.commit_index = index;
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::log::{Index, LogPosition};
+use super::log::{Conflict, Entry, Index, LogPosition};
 
 /// A server's place in the cluster's list of peers, counted from 0, as in the labs.
 ///
@@ -21,7 +21,7 @@ pub enum Request {
     PreVote(RequestVoteArgs),
     /// "Vote for me."
     RequestVote(RequestVoteArgs),
-    /// "I am the leader."
+    /// "I am the leader, and this is what my log has there."
     AppendEntries(AppendEntriesArgs),
 }
 
@@ -97,7 +97,7 @@ pub struct RequestVoteReply {
     pub vote_granted: bool,
 }
 
-/// Arguments of the AppendEntries RPC. For now each one is a heartbeat: it carries no entries.
+/// Arguments of the AppendEntries RPC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppendEntriesArgs {
     /// The leader's term.
@@ -108,15 +108,33 @@ pub struct AppendEntriesArgs {
     pub prev_log_index: Index,
     /// Term of the entry at `prev_log_index`.
     pub prev_log_term: Term,
+    /// The entries to store; a heartbeat may have none, and several are sent at a time.
+    pub entries: Vec<Entry>,
     /// The leader's commit index.
     pub leader_commit: Index,
 }
 
+impl AppendEntriesArgs {
+    /// What the new entries follow.
+    #[must_use]
+    pub fn prev_log(&self) -> LogPosition {
+        LogPosition { term: self.prev_log_term, index: self.prev_log_index }
+    }
+
+    /// Up to where the two logs agree if the follower accepts.
+    #[must_use]
+    pub fn last_index(&self) -> Index {
+        self.prev_log_index + self.entries.len() as Index
+    }
+}
+
 /// Results of the AppendEntries RPC.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppendEntriesReply {
     /// The follower's `current_term`, for the leader to update itself.
     pub term: Term,
-    /// True if the follower accepted the sender as the leader of its term.
+    /// True if the follower had an entry matching `prev_log_index` and `prev_log_term`.
     pub success: bool,
+    /// Where the logs differ, if that is why there is no success.
+    pub conflict: Option<Conflict>,
 }

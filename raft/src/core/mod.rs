@@ -124,18 +124,21 @@ mod leader;
 mod log;
 mod message;
 mod node;
+mod persistent;
 mod pre_candidate;
+mod progress;
 mod raw_node;
 mod server;
 mod step;
 mod votes;
 
 pub use config::{Config, ConfigError};
-pub use log::{Index, LogPosition};
+pub use log::{Command, Conflict, Entry, Index, Log, LogError, LogPosition};
 pub use message::{
     AppendEntriesArgs, AppendEntriesReply, Reply, Request, RequestVoteArgs, RequestVoteReply,
     ServerId, Term,
 };
 pub use node::Node;
+pub use persistent::{HardState, LogUpdate, PersistentState, Update};
 pub use raw_node::RoleKind;
-pub use step::{Effect, HardState, Input, Moment, RequestId, WriteId};
+pub use step::{CallId, Effect, Input, Moment, RequestId, WriteId};

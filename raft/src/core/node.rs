@@ -6,12 +6,13 @@ use super::candidate::Candidate;
 use super::config::{Config, ConfigError};
 use super::follower::Follower;
 use super::leader::Leader;
-use super::log::LogPosition;
+use super::log::{Command, Entry, Index, Log, LogPosition};
 use super::message::{ServerId, Term};
+use super::persistent::PersistentState;
 use super::pre_candidate::PreCandidate;
 use super::raw_node::{RawNode, Role, RoleKind};
 use super::server::Server;
-use super::step::{Effect, HardState, Input, Moment};
+use super::step::{Effect, Input, Moment};
 
 /// One incarnation of a server.
 #[derive(Debug, Clone)]
@@ -23,17 +24,19 @@ pub struct Node {
 
 impl Node {
     /// Starts server `me` of the cluster `0..servers` as a follower, from what it finds on its
-    /// disk: the last [`Effect::Persist`] of its earlier incarnations that became durable (the
-    /// default at its very first start), and where its log ends.
+    /// disk: all updates of its earlier incarnations that became durable, applied in order (the
+    /// default at its very first start). What is committed it learns again.
+    ///
+    /// # Errors
+    /// If no server of that cluster can have left that state, or the configuration is unsound.
     pub fn new(
         me: ServerId,
         servers: usize,
         config: Config,
-        hard_state: HardState,
-        last_log: LogPosition,
+        persistent: PersistentState,
         moment: Moment,
     ) -> Result<Self, ConfigError> {
-        let server = Server::new(me, servers, config, hard_state, last_log, moment)?;
+        let server = Server::new(me, servers, config, persistent, moment)?;
         Ok(Self { any: Some(RawNode::new(server).wrap()) })
     }
 
@@ -47,8 +50,19 @@ impl Node {
         let any = self.any.take().expect(MISSING);
         any.server().check_sender(&input);
         let mut any = any.step(moment, input);
-        any.server_mut().durability.flush(effects);
+        any.server_mut().flush(effects);
         self.any = Some(any);
+    }
+
+    /// Appends a command to the log, if this server leads, and appends what is to be done to
+    /// `effects`. Tells where the entry is: if an entry of that term is ever committed at that
+    /// index, it is this one.
+    pub fn propose(&mut self, command: Command, effects: &mut Vec<Effect>) -> Option<LogPosition> {
+        let any = self.any.as_mut().expect(MISSING);
+        let AnyNode::Leader(leader) = any else { return None };
+        let position = leader.propose(command);
+        leader.server.flush(effects);
+        Some(position)
     }
 
     /// This server.
@@ -85,6 +99,34 @@ impl Node {
     #[must_use]
     pub fn leader(&self) -> Option<ServerId> {
         self.any().leader()
+    }
+
+    /// Where its log ends; perhaps not durable yet.
+    #[must_use]
+    pub fn last_log(&self) -> LogPosition {
+        self.any().server().log.last()
+    }
+
+    /// The last entry that it knows to be committed.
+    #[must_use]
+    pub fn commit_index(&self) -> Index {
+        self.any().server().commit_index
+    }
+
+    /// Its log; perhaps not durable yet, and most of it not committed.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.any().server().log
+    }
+
+    /// The committed entries after `index`, at most `limit` of them: what is to be applied next by
+    /// whoever has applied all up to there.
+    #[must_use]
+    pub fn committed_after(&self, index: Index, limit: usize) -> &[Entry] {
+        let server = self.any().server();
+        let count = server.commit_index.saturating_sub(index);
+        let count = usize::try_from(count).map_or(limit, |count| count.min(limit));
+        &server.log.after(index)[..count]
     }
 
     /// When the next [`Input::Tick`] is due, on the clock of [`Moment::now`]. Any step may move it.

@@ -12,7 +12,7 @@ use super::message::{
 use super::node::AnyNode;
 use super::pre_candidate::PreCandidate;
 use super::server::Server;
-use super::step::{Input, Moment, RequestId};
+use super::step::{CallId, Input, Moment, RequestId};
 use super::votes::Votes;
 
 /// A server's role, for logs and for whoever has to know who leads.
@@ -89,6 +89,17 @@ pub(super) trait Role: Sized {
     fn vote_granted(node: RawNode<Self>, _moment: Moment, _from: ServerId, _term: Term) -> AnyNode {
         node.wrap()
     }
+
+    /// `from` answered the AppendEntries of the current term.
+    fn append_answered(
+        node: RawNode<Self>,
+        _from: ServerId,
+        _call: CallId,
+        _args: &AppendEntriesArgs,
+        _reply: AppendEntriesReply,
+    ) -> AnyNode {
+        node.wrap()
+    }
 }
 
 /// The roles from which an election may be started: not a leader's, which steps down first.
@@ -130,7 +141,9 @@ impl<R: Role> RawNode<R> {
             Input::Tick if moment.now >= self.server.deadline => R::timed_out(self, moment),
             Input::Tick => self.wrap(),
             Input::Request { id, request, .. } => self.request(moment, id, request),
-            Input::Reply { from, request, reply } => self.reply(moment, from, &request, &reply),
+            Input::Reply { from, call, request, reply } => {
+                self.reply(moment, from, call, &request, &reply)
+            }
             Input::Persisted { write } => {
                 self.server.durability.persisted(write);
                 R::persisted(self, moment)
@@ -142,11 +155,18 @@ impl<R: Role> RawNode<R> {
         match request {
             Request::PreVote(args) => self.pre_vote(moment, id, &args),
             Request::RequestVote(args) => self.request_vote(moment, id, &args),
-            Request::AppendEntries(args) => self.append_entries(moment, id, &args),
+            Request::AppendEntries(args) => self.append_entries(moment, id, args),
         }
     }
 
-    fn reply(self, moment: Moment, from: ServerId, request: &Request, reply: &Reply) -> AnyNode {
+    fn reply(
+        self,
+        moment: Moment,
+        from: ServerId,
+        call: CallId,
+        request: &Request,
+        reply: &Reply,
+    ) -> AnyNode {
         match (request, reply) {
             (Request::PreVote(args), Reply::PreVote(reply)) if reply.vote_granted => {
                 R::pre_vote_granted(self, moment, from, args)
@@ -154,8 +174,13 @@ impl<R: Role> RawNode<R> {
             (Request::RequestVote(args), Reply::RequestVote(reply)) if reply.vote_granted => {
                 R::vote_granted(self, moment, from, args.term)
             }
-            // A refusal says no more than its term, which is dealt with; nor does an answer to a
-            // heartbeat.
+            (Request::AppendEntries(args), Reply::AppendEntries(reply))
+                if args.term == self.server.current_term() =>
+            {
+                R::append_answered(self, from, call, args, *reply)
+            }
+            // A refusal says no more than its term, which is dealt with; and what a leader of an
+            // older term was told means nothing now.
             (Request::PreVote(_), Reply::PreVote(_))
             | (Request::RequestVote(_), Reply::RequestVote(_))
             | (Request::AppendEntries(_), Reply::AppendEntries(_)) => self.wrap(),
@@ -168,7 +193,7 @@ impl<R: Role> RawNode<R> {
         let server = &mut self.server;
         let term = server.current_term();
         let vote_granted = args.term > term
-            && args.last_log() >= server.last_log
+            && args.last_log() >= server.log.last()
             && !self.role.hears_leader(server, moment);
         server.answer(id, Reply::PreVote(RequestVoteReply { term, vote_granted }));
         self.wrap()
@@ -188,20 +213,20 @@ impl<R: Role> RawNode<R> {
         if first { self.follow(moment).wrap() } else { self.wrap() }
     }
 
-    fn append_entries(
-        mut self,
-        moment: Moment,
-        id: RequestId,
-        args: &AppendEntriesArgs,
-    ) -> AnyNode {
+    fn append_entries(mut self, moment: Moment, id: RequestId, args: AppendEntriesArgs) -> AnyNode {
         let term = self.server.current_term();
-        let success = args.term == term;
-        self.server.answer(id, Reply::AppendEntries(AppendEntriesReply { term, success }));
-        if !success {
+        if args.term < term {
+            let reply = AppendEntriesReply { term, success: false, conflict: None };
+            self.server.answer(id, Reply::AppendEntries(reply));
             return self.wrap();
         }
-        self.server.restart_election_timer(moment);
-        self.follow_leader(moment, args.leader_id).wrap()
+        // Whoever leads the term is heard, whether the logs agree or not.
+        let RawNode { mut server, role } = self.follow_leader(moment, args.leader_id);
+        server.restart_election_timer(moment);
+        let conflict = server.merge(args).err();
+        let reply = AppendEntriesReply { term, success: conflict.is_none(), conflict };
+        server.answer(id, Reply::AppendEntries(reply));
+        RawNode { server, role }.wrap()
     }
 }
 
@@ -285,6 +310,7 @@ impl RawNode<Candidate> {
             self.server.durability.is_durable(self.role.own_vote),
             "nobody is asked for a vote, and so nobody wins, before the own vote is durable"
         );
-        self.with_role(Leader)
+        let leader = Leader::new(&self.server);
+        self.with_role(leader)
     }
 }

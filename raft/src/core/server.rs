@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::config::{Config, ConfigError};
 use super::durability::Durability;
-use super::log::LogPosition;
-use super::message::{Reply, Request, RequestVoteArgs, ServerId, Term};
-use super::step::{Effect, HardState, Input, Moment, RequestId, WriteId};
+use super::log::{Command, Conflict, Entry, Index, Log, LogPosition};
+use super::message::{AppendEntriesArgs, Reply, Request, RequestVoteArgs, ServerId, Term};
+use super::persistent::{HardState, PersistentState};
+use super::step::{CallId, Effect, Input, Moment, RequestId, WriteId};
 
 /// The part of a node that no change of role touches.
 #[derive(Debug, Clone)]
@@ -16,7 +17,12 @@ pub(super) struct Server {
     pub(super) servers: usize,
     pub(super) config: Config,
     pub(super) durability: Durability,
-    pub(super) last_log: LogPosition,
+    /// Changed by [`append`](Self::append) and [`merge`](Self::merge) only, which see to it that
+    /// it is written.
+    pub(super) log: Log,
+    /// The last entry known to be committed: never to be replaced any more, anywhere.
+    pub(super) commit_index: Index,
+    calls: u64,
     /// When the next tick matters: the election time-out, or a leader's next heartbeat.
     pub(super) deadline: Duration,
 }
@@ -27,15 +33,21 @@ impl Server {
         me: ServerId,
         servers: usize,
         config: Config,
-        hard_state: HardState,
-        last_log: LogPosition,
+        PersistentState { hard_state, log }: PersistentState,
         moment: Moment,
     ) -> Result<Self, ConfigError> {
         config.check()?;
-        check_restored(me, servers, hard_state, last_log)?;
-        let durability = Durability::new(hard_state);
-        let mut server =
-            Self { me, servers, config, durability, last_log, deadline: Duration::ZERO };
+        check_restored(me, servers, hard_state, log.last())?;
+        let mut server = Self {
+            me,
+            servers,
+            config,
+            durability: Durability::new(hard_state),
+            log,
+            commit_index: 0,
+            calls: 0,
+            deadline: Duration::ZERO,
+        };
         server.restart_election_timer(moment);
         Ok(server)
     }
@@ -73,7 +85,32 @@ impl Server {
     pub(super) fn may_vote(&self, args: &RequestVoteArgs) -> bool {
         args.term >= self.current_term()
             && self.voted_for().is_none_or(|voted_for| voted_for == args.candidate_id)
-            && args.last_log() >= self.last_log
+            && args.last_log() >= self.log.last()
+    }
+
+    /// Adds a command to the log of the leader that this server is.
+    pub(super) fn append(&mut self, command: Command) -> (LogPosition, WriteId) {
+        let after = self.log.last().index;
+        let position = self.log.append(Entry { term: self.current_term(), command });
+        (position, self.durability.save_log_after(after))
+    }
+
+    /// Takes over what the current term's leader sent (Figure 2, AppendEntries RPC, receiver
+    /// implementation, 2 to 5).
+    pub(super) fn merge(&mut self, args: AppendEntriesArgs) -> Result<(), Conflict> {
+        let (prev, last, leader_commit) = (args.prev_log(), args.last_index(), args.leader_commit);
+        if let Some(after) = self.log.merge(prev, args.entries)? {
+            assert!(
+                after >= self.commit_index,
+                "the leader of term {} replaces the entry at {}, which is committed",
+                self.current_term(),
+                after + 1
+            );
+            self.durability.save_log_after(after);
+        }
+        // Beyond `last` there may be entries of this server's own that the leader does not have.
+        self.commit_index = self.commit_index.max(leader_commit.min(last));
+        Ok(())
     }
 
     /// Only servers of the cluster, and only others, may speak to this one.
@@ -92,12 +129,8 @@ impl Server {
 
     /// What this server says of itself when it asks for votes.
     pub(super) fn vote_request(&self, term: Term) -> RequestVoteArgs {
-        RequestVoteArgs {
-            term,
-            candidate_id: self.me,
-            last_log_index: self.last_log.index,
-            last_log_term: self.last_log.term,
-        }
+        let LogPosition { term: last_log_term, index: last_log_index } = self.log.last();
+        RequestVoteArgs { term, candidate_id: self.me, last_log_index, last_log_term }
     }
 
     /// Gives the others a new, random time to be heard from (section 5.2).
@@ -106,11 +139,28 @@ impl Server {
         self.deadline = moment.now.saturating_add(timeout);
     }
 
+    /// All servers but this one.
+    pub(super) fn others(&self) -> impl Iterator<Item = ServerId> + use<> {
+        let me = self.me;
+        (0..self.servers).filter(move |other| *other != me)
+    }
+
+    pub(super) fn next_call(&mut self) -> CallId {
+        self.calls += 1;
+        CallId(self.calls)
+    }
+
     /// Asks all other servers the same.
     pub(super) fn call_all(&mut self, request: &Request) {
-        for to in (0..self.servers).filter(|to| *to != self.me) {
-            self.durability.send(Effect::Call { to, request: request.clone() });
+        for to in self.others() {
+            let call = self.next_call();
+            self.durability.send(Effect::Call { to, call, request: request.clone() });
         }
+    }
+
+    /// Ends a step.
+    pub(super) fn flush(&mut self, effects: &mut Vec<Effect>) {
+        self.durability.flush(&self.log, effects);
     }
 
     pub(super) fn answer(&mut self, id: RequestId, reply: Reply) {
@@ -141,32 +191,36 @@ fn check_restored(
 mod tests {
     use super::*;
 
-    fn check(me: ServerId, voted_for: Option<ServerId>, log_term: Term) -> Result<(), ConfigError> {
+    fn check_disk(
+        me: ServerId,
+        voted_for: Option<ServerId>,
+        log_term: Term,
+    ) -> Result<(), ConfigError> {
         let hard_state = HardState { current_term: 4, voted_for };
         check_restored(me, 3, hard_state, LogPosition { term: log_term, index: 9 })
     }
 
     #[test]
     fn a_disk_of_this_cluster_is_taken_up() {
-        assert_eq!(check(2, Some(2), 4), Ok(()));
+        assert_eq!(check_disk(2, Some(2), 4), Ok(()));
     }
 
     #[test]
     fn a_server_outside_the_cluster_is_refused() {
         let error = ConfigError::NotInCluster { server: 3, servers: 3 };
-        assert_eq!(check(3, None, 4), Err(error));
+        assert_eq!(check_disk(3, None, 4), Err(error));
     }
 
     #[test]
     fn a_vote_outside_the_cluster_is_refused() {
         let error = ConfigError::VoteOutsideCluster { voted_for: 3, servers: 3 };
-        assert_eq!(check(0, Some(3), 4), Err(error));
+        assert_eq!(check_disk(0, Some(3), 4), Err(error));
     }
 
     #[test]
     fn a_log_ahead_of_the_term_is_refused() {
         let last_log = LogPosition { term: 5, index: 9 };
         let error = ConfigError::LogAheadOfTerm { last_log, current_term: 4 };
-        assert_eq!(check(0, None, 5), Err(error));
+        assert_eq!(check_disk(0, None, 5), Err(error));
     }
 }

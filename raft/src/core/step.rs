@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::message::{Reply, Request, ServerId, Term};
+use super::persistent::Update;
 
 /// When a step happens, and a random number drawn for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +34,9 @@ pub enum Input {
     Reply {
         /// Who answers.
         from: ServerId,
-        /// The request that is answered: it tells a late answer from a timely one.
+        /// Which call is answered.
+        call: CallId,
+        /// What it asked: with it a late answer is told from a timely one.
         request: Request,
         /// The answer.
         reply: Reply,
@@ -74,6 +75,8 @@ pub enum Effect {
     Call {
         /// The receiver.
         to: ServerId,
+        /// Comes back with the [`Input::Reply`].
+        call: CallId,
         /// What to ask.
         request: Request,
     },
@@ -84,29 +87,23 @@ pub enum Effect {
         /// With what.
         reply: Reply,
     },
-    /// Make the state durable, then say [`Input::Persisted`]. Of several writes only the last has
-    /// to reach the disk.
+    /// Make the update durable, after all those before it, then say [`Input::Persisted`]. Several
+    /// may go to the disk together, and then the report of the last one is enough.
     Persist {
         /// Counts up from 1 in each incarnation.
         write: WriteId,
-        /// Replaces what was written before.
-        hard_state: HardState,
+        /// What changed.
+        update: Update,
     },
-}
-
-/// The state that Figure 2 wants on stable storage before a server responds to RPCs, but for the
-/// log. The default is a server's very first state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HardState {
-    /// The latest term the server has seen.
-    pub current_term: Term,
-    /// The candidate that received its vote in that term, if any.
-    pub voted_for: Option<ServerId>,
 }
 
 /// A request to be answered: a token of the shell's, opaque to the core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
+
+/// A call to another server, numbered in the order of issue in this incarnation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
 
 /// A write, numbered in the order of issue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -61,6 +61,7 @@
 //! * Snapshots: paper, section 7.
 //! * A limit to callers: a leader has about 70 of them waiting if a peer takes 7 s to fail.
 
+mod applier;
 mod rpc;
 mod shared;
 mod state;
@@ -98,13 +99,13 @@ impl Raft {
         apply: Sender<ApplyMsg>,
         config: Config,
     ) -> Arc<Self> {
-        // There is no log yet, so nothing will ever be applied.
-        drop(apply);
-        let shell = Arc::new(Shell::new(peers, me, disk.persister(), config));
+        let shell = Arc::new(Shell::new(peers, me, disk.journal(), config));
         let ticker = Arc::clone(&shell);
         Builder::new().name("ticker").spawn(move || ticker::run(&ticker));
         let writer = Arc::clone(&shell);
         Builder::new().name("writer").spawn(move || writer::run(&writer));
+        let applier = Arc::clone(&shell);
+        Builder::new().name("raft-applier").spawn(move || applier::run(&applier, &apply));
         Arc::new(Self { shell })
     }
 }
@@ -118,9 +119,8 @@ impl RaftNode for Raft {
         vec![RaftRpcClient::service(Arc::clone(self))]
     }
 
-    /// Always `None`: there is no log yet to put the command into.
-    fn start(&self, _command: Vec<u8>) -> Option<(Index, Term)> {
-        None
+    fn start(&self, command: Vec<u8>) -> Option<(Index, Term)> {
+        self.shell.start(command)
     }
 
     fn get_state(&self) -> (Term, bool) {

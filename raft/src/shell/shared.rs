@@ -1,22 +1,25 @@
 //! What all threads of a server share, and the one way to the core.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Persister, Term};
+use contract::{Index, Journal, Term};
 use labrpc::ClientEnd;
+use labrt::channel::Receiver;
+use labrt::pool::Pool;
 use labrt::random::{self, Rng};
 use labrt::sync::{Condvar, Mutex};
 use labrt::time::Instant;
 
-use super::rpc::{self, RaftRpcClient};
-use super::state::{State, ToDo, View};
+use super::rpc::{self, Call, RaftRpcClient};
+use super::state::{Answer, State, ToDo, View};
 use super::writer;
-use crate::core::{Config, Input, LogPosition, Moment, Node, ServerId};
+use crate::core::{Config, Input, Moment, Node, Reply, Request, ServerId};
 
 pub(super) struct Shell {
     pub(super) peers: Vec<RaftRpcClient>,
-    pub(super) persister: Persister,
+    pub(super) journal: Journal,
     /// The zero of the core's clock.
     pub(super) started: Instant,
     pub(super) state: Mutex<State>,
@@ -24,28 +27,36 @@ pub(super) struct Shell {
     pub(super) deadline_moved: Condvar,
     /// The disk writer waits here for something to write, or the end.
     pub(super) to_write: Condvar,
+    /// The applier waits here for something to apply, or the end.
+    pub(super) to_apply: Condvar,
+    /// Ends when the server is killed: for those who wait for somebody else at the same time.
+    pub(super) death: Receiver<Infallible>,
+    callers: Pool,
 }
 
 impl Shell {
     pub(super) fn new(
         peers: Vec<ClientEnd>,
         me: ServerId,
-        persister: Persister,
+        journal: Journal,
         config: Config,
     ) -> Self {
         let started = Instant::now();
-        let hard_state = writer::restore(me, &persister.read_state());
-        let last_log = LogPosition::default();
-        let node = Node::new(me, peers.len(), config, hard_state, last_log, moment(started));
+        let persistent = writer::restore(me, &journal);
+        let node = Node::new(me, peers.len(), config, persistent, moment(started));
         let node = node.unwrap_or_else(|error| panic!("S{me} cannot start: {error}"));
         View::of(&node).tell_start();
+        let (state, death) = State::new(node);
         Self {
             peers: peers.into_iter().map(RaftRpcClient::new).collect(),
-            persister,
+            journal,
             started,
-            state: Mutex::new(State::new(node)),
+            state: Mutex::new(state),
             deadline_moved: Condvar::new(),
             to_write: Condvar::new(),
+            to_apply: Condvar::new(),
+            death,
+            callers: Pool::in_current_group("caller"),
         }
     }
 
@@ -54,23 +65,65 @@ impl Shell {
         (state.node.current_term(), state.node.is_leader() && !state.is_killed())
     }
 
+    /// Has the leader, if this server is it, append a command.
+    pub(super) fn start(self: &Arc<Self>, command: Vec<u8>) -> Option<(Index, Term)> {
+        let mut state = self.state.lock();
+        // Most servers do not lead: they are spared the copy.
+        if state.is_killed() || !state.node.is_leader() {
+            return None;
+        }
+        let (position, todo) = state.propose(command.into());
+        drop(state);
+        self.carry_out(todo);
+        position.map(|position| (position.index, position.term))
+    }
+
     pub(super) fn kill(&self) {
         self.state.lock().kill();
         self.deadline_moved.notify_all();
         self.to_write.notify_all();
+        self.to_apply.notify_all();
+        self.callers.close();
     }
 
-    /// Gives the core one input, and does what it wants done. `input` is asked for under the lock,
-    /// and not at all once the server is killed.
-    pub(super) fn step(self: &Arc<Self>, input: impl FnOnce(&mut State) -> Input) {
+    /// Gives the core one input, and does what it wants done; nothing once the server is killed.
+    pub(super) fn step(self: &Arc<Self>, input: Input) {
+        let todo = self.step_only(input);
+        self.carry_out(todo);
+    }
+
+    /// Gives the core a peer's reply, and does what it wants done, but for one call: that is left
+    /// to the thread that brought the reply.
+    pub(super) fn step_and_keep_call(self: &Arc<Self>, input: Input) -> Option<Call> {
+        let mut todo = self.step_only(input);
+        let call = todo.calls.pop();
+        self.carry_out(todo);
+        call
+    }
+
+    /// Gives the core a request; no answer once the server is killed.
+    pub(super) fn request(self: &Arc<Self>, request: Request) -> Option<Reply> {
         let mut state = self.state.lock();
         if state.is_killed() {
-            return;
+            return None;
         }
-        let input = input(&mut state);
-        let todo = state.step(moment(self.started), input);
+        let (answer, todo) = state.request(moment(self.started), request.sender(), request);
         drop(state);
         self.carry_out(todo);
+        match answer {
+            Answer::Now(reply) => Some(reply),
+            Answer::Later(answer) => answer.recv().ok(),
+        }
+    }
+
+    fn step_only(&self, input: Input) -> ToDo {
+        let mut state = self.state.lock();
+        if state.is_killed() {
+            return ToDo::default();
+        }
+        // Read under the lock: for the core, time must not run backwards.
+        let moment = moment(self.started);
+        state.step(moment, input)
     }
 
     fn carry_out(self: &Arc<Self>, todo: ToDo) {
@@ -80,8 +133,12 @@ impl Shell {
         if todo.wake_writer {
             self.to_write.notify_one();
         }
-        for (to, request) in todo.calls {
-            rpc::spawn_caller(self, to, request);
+        if todo.wake_applier {
+            self.to_apply.notify_one();
+        }
+        for call in todo.calls {
+            let shell = Arc::clone(self);
+            self.callers.run(move || rpc::call(&shell, call));
         }
     }
 

@@ -1,13 +1,15 @@
 //! What the lock protects: the core, and what its effects still wait for.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
-use labrt::channel::Sender;
+use labrt::channel::{self, Receiver, Sender};
 use labrt::trace;
 
+use super::rpc::Call;
 use crate::core::{
-    Effect, HardState, Input, Moment, Node, Reply, Request, RequestId, RoleKind, ServerId, Term,
-    WriteId,
+    Command, Effect, Entry, Index, Input, LogPosition, Moment, Node, Reply, Request, RequestId,
+    RoleKind, ServerId, Term, Update, WriteId,
 };
 
 pub(super) struct State {
@@ -16,71 +18,148 @@ pub(super) struct State {
     /// its channel.
     waiting: BTreeMap<RequestId, Sender<Reply>>,
     requests: u64,
-    /// The newest state that the disk writer has not taken yet.
-    unwritten: Option<(WriteId, HardState)>,
-    killed: bool,
+    unwritten: Unwritten,
+    /// What the last step wants done; empty between steps, and kept for its memory.
+    effects: Vec<Effect>,
+    /// Ends when the server is killed.
+    life: Option<Sender<Infallible>>,
+}
+
+/// What the disk writer has not taken yet, oldest first.
+#[derive(Default)]
+pub(super) struct Unwritten {
+    pub(super) updates: Vec<Update>,
+    /// The write that covers them all.
+    pub(super) last: WriteId,
 }
 
 /// What is left to do after a step, once the lock is released.
 #[derive(Default)]
 pub(super) struct ToDo {
-    pub(super) calls: Vec<(ServerId, Request)>,
+    pub(super) calls: Vec<Call>,
     /// The deadline moved to an earlier time than the ticker may know of.
     pub(super) wake_ticker: bool,
     pub(super) wake_writer: bool,
+    pub(super) wake_applier: bool,
+}
+
+/// What a handler has after its request was handled.
+pub(super) enum Answer {
+    /// The answer itself.
+    Now(Reply),
+    /// Where it will come from, or not.
+    Later(Receiver<Reply>),
 }
 
 impl State {
-    pub(super) fn new(node: Node) -> Self {
-        Self { node, waiting: BTreeMap::new(), requests: 0, unwritten: None, killed: false }
+    /// With it comes what ends when the server is killed.
+    pub(super) fn new(node: Node) -> (Self, Receiver<Infallible>) {
+        let (life, death) = channel::bounded(0);
+        let state = Self {
+            node,
+            waiting: BTreeMap::new(),
+            requests: 0,
+            unwritten: Unwritten::default(),
+            effects: Vec::new(),
+            life: Some(life),
+        };
+        (state, death)
     }
 
     pub(super) fn is_killed(&self) -> bool {
-        self.killed
+        self.life.is_none()
     }
 
     /// From now on there are no more steps, and nobody gets an answer.
     pub(super) fn kill(&mut self) {
-        self.killed = true;
+        self.life = None;
         self.waiting.clear();
     }
 
-    /// Has `handler` get the core's answer to the request that is given this id.
-    pub(super) fn expect_answer(&mut self, handler: Sender<Reply>) -> RequestId {
-        self.requests += 1;
-        let id = RequestId(self.requests);
-        self.waiting.insert(id, handler);
-        id
+    /// All that is to be written, if there is something.
+    pub(super) fn take_unwritten(&mut self) -> Option<Unwritten> {
+        (!self.unwritten.updates.is_empty()).then(|| std::mem::take(&mut self.unwritten))
     }
 
-    /// The newest state to be written, if there is one. It stands for all those before it.
-    pub(super) fn take_unwritten(&mut self) -> Option<(WriteId, HardState)> {
-        self.unwritten.take()
+    /// Up to `limit` entries that are to be applied after `last_applied`.
+    pub(super) fn committed_after(&self, last_applied: Index, limit: usize) -> &[Entry] {
+        self.node.committed_after(last_applied, limit)
     }
 
     /// Gives the core one input, and does at once what takes no time.
     pub(super) fn step(&mut self, moment: Moment, input: Input) -> ToDo {
         let before = View::of(&self.node);
-        let deadline = self.node.next_deadline();
-        let mut effects = Vec::new();
-        self.node.step(moment, input, &mut effects);
-        View::of(&self.node).tell_changes(&before);
+        self.node.step(moment, input, &mut self.effects);
+        self.finish(&before)
+    }
 
-        let mut todo = ToDo::default();
-        for effect in effects {
+    /// Has the core append a command, if it leads.
+    pub(super) fn propose(&mut self, command: Command) -> (Option<LogPosition>, ToDo) {
+        let before = View::of(&self.node);
+        let position = self.node.propose(command, &mut self.effects);
+        (position, self.finish(&before))
+    }
+
+    /// Gives the core a request. Most answers wait for no write, and then it is there at once.
+    pub(super) fn request(
+        &mut self,
+        moment: Moment,
+        from: ServerId,
+        request: Request,
+    ) -> (Answer, ToDo) {
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        let before = View::of(&self.node);
+        self.node.step(moment, Input::Request { from, id, request }, &mut self.effects);
+        let answer = match self.take_answer(id) {
+            Some(reply) => Answer::Now(reply),
+            None => Answer::Later(self.expect_answer(id)),
+        };
+        (answer, self.finish(&before))
+    }
+
+    fn take_answer(&mut self, request: RequestId) -> Option<Reply> {
+        let is_answer =
+            |effect: &Effect| matches!(effect, Effect::Answer { id, .. } if *id == request);
+        let position = self.effects.iter().position(is_answer)?;
+        match self.effects.remove(position) {
+            Effect::Answer { reply, .. } => Some(reply),
+            _ => None,
+        }
+    }
+
+    fn expect_answer(&mut self, id: RequestId) -> Receiver<Reply> {
+        let (handler, answer) = channel::bounded(1);
+        self.waiting.insert(id, handler);
+        answer
+    }
+
+    /// Does at once what takes no time, and returns the rest.
+    fn finish(&mut self, before: &View) -> ToDo {
+        let after = View::of(&self.node);
+        after.tell_changes(before);
+        let mut todo = ToDo {
+            wake_ticker: self.node.next_deadline() < before.deadline,
+            wake_applier: after.commit_index > before.commit_index,
+            ..ToDo::default()
+        };
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
             self.carry_out(effect, &mut todo);
         }
-        todo.wake_ticker = self.node.next_deadline() < deadline;
+        self.effects = effects;
         todo
     }
 
     fn carry_out(&mut self, effect: Effect, todo: &mut ToDo) {
         match effect {
-            Effect::Call { to, request } => todo.calls.push((to, request)),
+            Effect::Call { to, call, request } => todo.calls.push(Call { to, call, request }),
             Effect::Answer { id, reply } => self.answer(id, reply),
-            Effect::Persist { write, hard_state } => {
-                self.unwritten = Some((write, hard_state));
-                todo.wake_writer = true;
+            Effect::Persist { write, update } => {
+                // A writer that has something to take needs no second call.
+                todo.wake_writer |= self.unwritten.updates.is_empty();
+                self.unwritten.updates.push(update);
+                self.unwritten.last = write;
             }
         }
     }
@@ -94,7 +173,7 @@ impl State {
     }
 }
 
-/// What a log wants to know of a server.
+/// What a log and the other threads want to know of a server.
 #[derive(Clone, Copy)]
 pub(super) struct View {
     me: ServerId,
@@ -102,6 +181,9 @@ pub(super) struct View {
     role: RoleKind,
     voted_for: Option<ServerId>,
     leader: Option<ServerId>,
+    last_log: LogPosition,
+    commit_index: Index,
+    deadline: std::time::Duration,
 }
 
 impl View {
@@ -112,19 +194,23 @@ impl View {
             role: node.role(),
             voted_for: node.voted_for(),
             leader: node.leader(),
+            last_log: node.last_log(),
+            commit_index: node.commit_index(),
+            deadline: node.next_deadline(),
         }
     }
 
     /// Says what a server is that has just started.
     pub(super) fn tell_start(&self) {
-        let Self { me, term, role, voted_for, .. } = *self;
+        let Self { me, term, role, voted_for, last_log, .. } = *self;
         trace::role(me, term, role.name());
         log::debug!(target: "election", "starts as {role} in term {term}, vote: {voted_for:?}");
+        log::debug!(target: "persist", "finds a log up to {}", last_log.index);
     }
 
     /// Says what is new since `before`.
     fn tell_changes(&self, before: &Self) {
-        let Self { me, term, role, voted_for, leader } = *self;
+        let Self { me, term, role, voted_for, leader, .. } = *self;
         if (term, role) != (before.term, before.role) {
             trace::role(me, term, role.name());
             let (was, old_term) = (before.role, before.term);
@@ -135,6 +221,18 @@ impl View {
         }
         if let Some(leader) = changed_to_another(me, before.leader, leader) {
             log::debug!(target: "election", "follows S{leader}, the leader of term {term}");
+        }
+        self.tell_log_changes(before);
+    }
+
+    fn tell_log_changes(&self, before: &Self) {
+        let (last, before_last) = (self.last_log, before.last_log);
+        if last != before_last {
+            let (from, to) = (before_last.index, last.index);
+            log::debug!(target: "replicate", "log ended at {from}, ends at {to}");
+        }
+        if self.commit_index != before.commit_index {
+            log::debug!(target: "commit", "committed up to {}", self.commit_index);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::core::Input;
 /// Ticks until the server is killed.
 pub(super) fn run(shell: &Arc<Shell>) {
     while wait_for_deadline(shell) {
-        shell.step(|_| Input::Tick);
+        shell.step(Input::Tick);
     }
 }
 

@@ -2,21 +2,27 @@
 
 use std::sync::Arc;
 
-use super::shared::Shell;
-use crate::core::{HardState, Input, ServerId, WriteId};
+use contract::{DiskError, Journal};
 
-/// Writes what the core wants written, until the server is killed.
+use super::shared::Shell;
+use super::state::Unwritten;
+use crate::core::{Input, PersistentState, ServerId, Update};
+
+/// Writes what the core wants written, until the server is killed or the disk fails.
 pub(super) fn run(shell: &Arc<Shell>) {
-    while let Some((write, hard_state)) = wait_for_write(shell) {
-        shell.persister.save(encode(hard_state), None);
-        let HardState { current_term, voted_for } = hard_state;
-        log::debug!(target: "persist", "term {current_term} is durable, vote: {voted_for:?}");
-        shell.step(|_| Input::Persisted { write });
+    while let Some(Unwritten { updates, last }) = wait_for_updates(shell) {
+        if let Err(error) = write(&shell.journal, &updates) {
+            // Nobody knows what is on the disk now, so nothing may be said any more.
+            log::error!(target: "persist", "{error}: this server stops");
+            return shell.kill();
+        }
+        log::debug!(target: "persist", "w{} is durable, {} at a time", last.0, updates.len());
+        shell.step(Input::Persisted { write: last });
     }
 }
 
 /// Waits for something to write; none once the server is killed.
-fn wait_for_write(shell: &Shell) -> Option<(WriteId, HardState)> {
+fn wait_for_updates(shell: &Shell) -> Option<Unwritten> {
     let mut state = shell.state.lock();
     while !state.is_killed() {
         if let Some(unwritten) = state.take_unwritten() {
@@ -27,51 +33,44 @@ fn wait_for_write(shell: &Shell) -> Option<(WriteId, HardState)> {
     None
 }
 
-fn encode(hard_state: HardState) -> Vec<u8> {
-    labgob::encode(&hard_state).expect("numbers can be encoded")
+/// However many updates have come together, the disk takes its time but once (group commit).
+fn write(journal: &Journal, updates: &[Update]) -> Result<(), DiskError> {
+    for update in updates {
+        journal.append(&encode(update))?;
+    }
+    journal.sync()
 }
 
-/// What an earlier incarnation wrote, or the very first state if there was none.
+fn encode(update: &Update) -> Vec<u8> {
+    labgob::encode(update).expect("numbers and bytes can be encoded")
+}
+
+/// What earlier incarnations wrote, or the very first state if there was none.
 ///
 /// # Panics
 ///
-/// If there are bytes that [`encode`] did not make.
-pub(super) fn restore(me: ServerId, bytes: &[u8]) -> HardState {
-    if bytes.is_empty() {
-        return HardState::default();
+/// If there is anything that no server wrote.
+pub(super) fn restore(me: ServerId, journal: &Journal) -> PersistentState {
+    let records = journal.read();
+    let records = records.unwrap_or_else(|error| panic!("S{me} cannot start: {error}"));
+    let mut state = PersistentState::default();
+    for (number, record) in records.iter().enumerate() {
+        if let Err(why) = replay(&mut state, record) {
+            panic!(
+                "S{me} cannot start: record {number} of its journal, {} bytes, is not what a Raft \
+                 server wrote: {why}. It begins with {:02x?}",
+                record.len(),
+                &record[..record.len().min(SHOWN_MAX)],
+            )
+        }
     }
-    labgob::decode(bytes).unwrap_or_else(|error| {
-        panic!(
-            "S{me} cannot start: its disk holds {} bytes that are no Raft state: {error}. They \
-             begin with {:02x?}",
-            bytes.len(),
-            &bytes[..bytes.len().min(SHOWN_MAX)],
-        )
-    })
+    state
+}
+
+fn replay(state: &mut PersistentState, record: &[u8]) -> Result<(), String> {
+    let update = labgob::decode(record).map_err(|error| error.to_string())?;
+    state.apply(update).map_err(|error| error.to_string())
 }
 
 /// How many bytes of what cannot be decoded are shown.
 const SHOWN_MAX: usize = 32;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_written_state_is_restored() {
-        let hard_state = HardState { current_term: 300, voted_for: Some(2) };
-        assert_eq!(restore(0, &encode(hard_state)), hard_state);
-    }
-
-    #[test]
-    fn an_empty_disk_is_the_first_start() {
-        assert_eq!(restore(0, &[]), HardState::default());
-    }
-
-    #[test]
-    #[should_panic(expected = "S1 cannot start: its disk holds 1 bytes that are no Raft state")]
-    fn half_a_state_is_refused() {
-        let bytes = encode(HardState { current_term: 3, voted_for: None });
-        restore(1, &bytes[..1]);
-    }
-}

@@ -1,0 +1,58 @@
+//! What outlives a crash: the first box of Figure 2, and how it changes.
+
+use serde::{Deserialize, Serialize};
+
+use super::log::{Entry, Index, Log, LogError};
+use super::message::{ServerId, Term};
+
+/// The numbers that Figure 2 wants on stable storage before a server responds to RPCs. The default
+/// is a server's very first state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HardState {
+    /// The latest term the server has seen.
+    pub current_term: Term,
+    /// The candidate that received its vote in that term, if any.
+    pub voted_for: Option<ServerId>,
+}
+
+/// All that Figure 2 calls persistent: what a server starts from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PersistentState {
+    /// Term and vote.
+    pub hard_state: HardState,
+    /// The log.
+    pub log: Log,
+}
+
+impl PersistentState {
+    /// Carries one change out. Whoever applies to the default all updates that became durable, in
+    /// the order in which they were issued, has what the server had.
+    ///
+    /// # Errors
+    /// If the update does not fit what came before: no server issued the two in that order.
+    pub fn apply(&mut self, update: Update) -> Result<(), LogError> {
+        if let Some(LogUpdate { after, entries }) = update.log {
+            self.log.replace_after(after, entries)?;
+        }
+        self.hard_state = update.hard_state.unwrap_or(self.hard_state);
+        Ok(())
+    }
+}
+
+/// A change of the persistent state: as much of it as one step made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    /// Takes the place of what was there, if it changed.
+    pub hard_state: Option<HardState>,
+    /// How the log changed, if it did.
+    pub log: Option<LogUpdate>,
+}
+
+/// A change of the log: entries take the place of all that came after an index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogUpdate {
+    /// The last index that stays as it is.
+    pub after: Index,
+    /// The entries that follow it now.
+    pub entries: Vec<Entry>,
+}
