@@ -64,7 +64,7 @@ impl Cluster {
     /// # Panics
     /// If that takes longer than `limit`.
     pub fn wait_for_leader(&self, limit: Duration) -> (usize, Duration) {
-        self.wait_for(limit, || self.newest_leader())
+        self.wait_and_note(limit, || self.newest_leader())
             .unwrap_or_else(|| panic!("no leader within {limit:?}: {}", self.describe()))
     }
 
@@ -74,7 +74,7 @@ impl Cluster {
     /// # Panics
     /// If that takes longer than `limit`; says what it looks like then.
     pub fn wait_for_agreed_leader(&self, limit: Duration) -> usize {
-        let agreed = self.wait_for(limit, || self.agreed_leader());
+        let agreed = self.wait_and_note(limit, || self.agreed_leader());
         let (leader, _) = agreed.unwrap_or_else(|| {
             panic!("not one leader of one term within {limit:?}: {}", self.describe())
         });
@@ -88,6 +88,17 @@ impl Cluster {
         leaders.next().filter(|_| one_term && leaders.next().is_none())
     }
 
+    /// As [`Cluster::wait_for`]; how long it took is told in the summary.
+    fn wait_and_note(
+        &self,
+        limit: Duration,
+        look: impl Fn() -> Option<usize>,
+    ) -> Option<(usize, Duration)> {
+        let (leader, waited) = self.wait_for(limit, look)?;
+        self.note_wait(|waits| &mut waits.leader, waited);
+        Some((leader, waited))
+    }
+
     /// What `look` finds, and how long it took to be there.
     fn wait_for(
         &self,
@@ -97,9 +108,7 @@ impl Cluster {
         let started = Instant::now();
         loop {
             if let Some(leader) = look() {
-                let waited = started.elapsed();
-                self.note_wait(|waits| &mut waits.leader, waited);
-                return Some((leader, waited));
+                return Some((leader, started.elapsed()));
             }
             if started.elapsed() >= limit {
                 return None;
