@@ -4,8 +4,8 @@
 //!
 //! 1. **Sent.** The request is counted; its fate on the link from caller to server is drawn: lost,
 //!    delayed, duplicated. A timer carries it from here on, not the caller's thread.
-//! 2. **Delivered.** If the link is not cut and the server lives, the handler runs on a pooled
-//!    thread of the server's group.
+//! 2. **Delivered.** If the link was not cut when the request left, nor is now, and the server
+//!    lives, the handler runs on a pooled thread of the server's group.
 //! 3. **Answered.** The handler is done and the reply leaves; its fate on the way back is drawn.
 //!    If the server was cut off or replaced meanwhile, the reply is dropped: the handler ran, and
 //!    the caller will never know.
