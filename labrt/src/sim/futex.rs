@@ -310,9 +310,11 @@ impl Core {
     }
 
     fn wake_observers(&mut self, key: Key) {
-        let is_observer = |thread: &&ThreadId| self.threads.get(**thread).observer;
-        while let Some(&first) = self.objects.get(key).waiters.iter().find(is_observer) {
-            self.end_wait(first, Woken::ByKey(key));
+        let is_observer = |&thread: &ThreadId| self.threads.get(thread).observer;
+        let waiters = self.objects.get(key).waiters.iter().copied();
+        let observers: Vec<ThreadId> = waiters.filter(is_observer).collect();
+        for observer in observers {
+            self.end_wait(observer, Woken::ByKey(key));
         }
     }
 
