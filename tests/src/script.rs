@@ -79,11 +79,9 @@ pub(crate) fn leader_of(cluster: &Cluster) -> usize {
     cluster.wait_for_agreed_leader(LEADER_WITHIN)
 }
 
-/// Has a server elected whose log allows it, and whose requests alone arrive. The others go on
-/// trying, in terms of their own, so of three it is the first to try in one of three rounds; a
-/// round takes half a second.
+/// Has a server elected whose log allows it, and whose requests alone arrive.
 pub(crate) fn must_elect(cluster: &Cluster, server: usize) {
-    const LIMIT: Duration = secs(20);
+    const LIMIT: Duration = secs(10);
     assert!(
         cluster.elect(server, LIMIT),
         "S{server}'s log is complete, and its requests alone arrive, but it does not lead within \

@@ -24,7 +24,8 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    pub(crate) fn start(cluster: &Cluster, count: u64) -> Self {
+    /// `pause` is between two commands of a client.
+    pub(crate) fn start(cluster: &Cluster, count: u64, pause: Duration) -> Self {
         let (stop, committed) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let client = |number: u64| {
             let (cluster, stop, committed) =
@@ -32,6 +33,7 @@ impl Clients {
             thread::spawn(move || {
                 while !stop.load(Ordering::Acquire) {
                     offer_one(&cluster, &committed, ms(79 + number * 17));
+                    sleep(pause);
                 }
             })
         };
@@ -179,7 +181,7 @@ fn mend_some(cluster: &Cluster, script: &mut Stream) {
 pub(crate) fn run(cluster: &Cluster) {
     let mut script = cluster.script();
     let intensities = Intensities::draw(&mut script);
-    let clients = Clients::start(cluster, 3);
+    let clients = Clients::start(cluster, 3, ms(100));
     intensities.set_lasting(cluster);
     for _ in 0..60 {
         intensities.step(cluster, &mut script);

@@ -14,6 +14,11 @@ use super::Cluster;
 /// A new leader must be there so soon after the old one is gone.
 pub const LEADER_WITHIN: Duration = Duration::from_secs(5);
 
+/// Any server's election timer runs out within this time, and mostly more than once: then its term
+/// is ahead of those that stood still.
+const ELECTION_TIMERS_WITHIN: Duration = Duration::from_secs(2);
+/// Votes are given and counted within this time.
+const ELECTED_WITHIN: Duration = Duration::from_millis(500);
 /// How often somebody who waits looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -125,24 +130,44 @@ impl Cluster {
         self.states().iter().map(told).collect::<Vec<_>>().join(", ")
     }
 
-    /// Has `server` elected, if its log allows it: until it leads the newest term, the requests of
-    /// all others are lost, while their answers arrive. True if it leads within `limit`.
+    /// Has `server` elected, if its log allows it: the others stand still until its election timer
+    /// has run out, and their requests are lost until it leads the newest term. True if it does
+    /// within `limit`.
     pub fn elect(&self, server: usize, limit: Duration) -> bool {
-        let others = (0..self.len()).filter(|&other| other != server);
-        let links: Vec<_> =
-            others.flat_map(|from| (0..self.len()).map(move |to| (from, to))).collect();
-        let before: Vec<Faults> =
-            links.iter().map(|&(from, to)| self.network.faults(from, to)).collect();
-        for (&(from, to), faults) in links.iter().zip(&before) {
-            let silenced = Faults { request_loss_ppm: 1_000_000, ..faults.clone() };
-            self.network.set_faults(from, to, &silenced);
-        }
+        let faults = self.silence_all_but(server);
+        let started = Instant::now();
         let leads = || self.newest_leader().filter(|&leader| leader == server);
-        let elected = self.wait_for(limit, leads).is_some();
-        for (&(from, to), faults) in links.iter().zip(&before) {
-            self.network.set_faults(from, to, faults);
+        let mut elected = leads().is_some();
+        while !elected && started.elapsed() < limit {
+            self.hold_all_but(server, ELECTION_TIMERS_WITHIN);
+            elected = self.wait_for(ELECTED_WITHIN, leads).is_some();
+        }
+        for ((from, to), faults) in faults {
+            self.network.set_faults(from, to, &faults);
         }
         elected
+    }
+
+    /// Has the requests of all other servers lost, while answers arrive; returns what was before.
+    fn silence_all_but(&self, server: usize) -> Vec<((usize, usize), Faults)> {
+        let others = (0..self.len()).filter(|&other| other != server);
+        let links = others.flat_map(|from| (0..self.len()).map(move |to| (from, to)));
+        let silence = |(from, to)| {
+            let before = self.network.faults(from, to);
+            let silenced = Faults { request_loss_ppm: 1_000_000, ..before.clone() };
+            self.network.set_faults(from, to, &silenced);
+            ((from, to), before)
+        };
+        links.map(silence).collect()
+    }
+
+    fn hold_all_but(&self, server: usize, length: Duration) {
+        let others: Vec<_> = (0..self.len())
+            .filter(|&other| other != server && !self.servers[other].is_paused())
+            .collect();
+        others.iter().for_each(|&other| self.pause(other));
+        thread::sleep(length);
+        others.iter().for_each(|&other| self.resume(other));
     }
 
     /// The term that all connected servers are in.
