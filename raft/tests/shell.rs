@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use harness::Cluster;
-use labrt::thread;
 use labrt::random::RngExt;
+use labrt::thread;
 use raft::Raft;
 
 #[test]
@@ -41,7 +41,9 @@ fn chaos() {
                 3 => cluster.connect(s),
                 _ => {}
             }
-            if round % 20 == 0 { cluster.heal(); }
+            if round % 20 == 0 {
+                cluster.heal();
+            }
         }
         cluster.heal();
         let leader = cluster.wait_for_agreed_leader(Duration::from_secs(10));
