@@ -92,7 +92,7 @@
 //! [`Node::step`] takes a [`Moment`] and an [`Input`], and appends [`Effect`]s. There is no clock,
 //! thread, lock, socket, file or random source in here: time and chance arrive with the moment. So
 //! the same code runs under threads, in scripts (`raft/tests/scripts`, one for each claim above)
-//! and under random schedules (`raft/tests/election_safety.rs`).
+//! and under random schedules (`raft/tests/raft_safety.rs`).
 //!
 //! A message that no correct server can have sent, such as a heartbeat of a second leader in a
 //! term, is a broken invariant and panics: all servers of a cluster run the same code, and going
