@@ -108,6 +108,7 @@ claims! {
     figure_8_e_entries_before_one_of_the_own_term_are_committed_with_it,
     followers_learn_of_commits_with_the_next_append,
     commit_stops_at_the_last_entry_known_to_match,
+    follower_that_lags_behind_commits_as_it_catches_up,
     restarted_server_reloads_its_log,
     lost_append_is_sent_again_with_the_heartbeat,
     commands_that_come_meanwhile_go_in_one_batch,

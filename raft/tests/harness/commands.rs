@@ -8,8 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use raft::core::{
-    AppendEntriesArgs, CallId, Config, Entry, HardState, Index, Input, LogUpdate, PersistentState,
-    Request, ServerId, Term, Update, WriteId,
+    AppendEntriesArgs, CallId, Config, Entry, HardState, Index, Input, LogPosition, LogUpdate,
+    PersistentState, Request, ServerId, Term, Update, WriteId,
 };
 
 use super::cluster::{self, Cluster};
@@ -80,6 +80,10 @@ pub(crate) enum Command {
         to: ServerId,
         #[arg(key)]
         term: Term,
+        #[arg(key, optional)]
+        prev: At,
+        #[arg(key, optional)]
+        commit: Index,
     },
     Settle,
     Persist {
@@ -109,7 +113,9 @@ impl Command {
             Self::Deliver { numbers, from, to } => deliver(cluster, &filter(numbers, *from, *to)),
             Self::Drop { numbers, from, to } => drop(cluster, &filter(numbers, *from, *to)),
             Self::Duplicate { numbers } => duplicate(cluster, &filter(numbers, None, None)),
-            Self::ForgeHeartbeat { from, to, term } => forge_heartbeat(cluster, *from, *to, *term),
+            Self::ForgeHeartbeat { from, to, term, prev, commit } => {
+                forge_heartbeat(cluster, *from, *to, *term, *prev, *commit)
+            }
             Self::Settle => settle(cluster),
             Self::Persist { server, write } => persist(cluster, *server, *write),
             Self::Crash(server) => crash(cluster, *server),
@@ -256,16 +262,23 @@ fn duplicate(cluster: &mut Cluster, filter: &Filter) -> Outcome {
 
 /// Delivers a heartbeat that its sender never sent: what no correct cluster does.
 ///
-/// `forge_heartbeat from=2 to=1 term=3`
-fn forge_heartbeat(cluster: &mut Cluster, from: ServerId, to: ServerId, term: Term) -> Outcome {
+/// `forge_heartbeat from=2 to=1 term=3`, `forge_heartbeat from=2 to=1 term=3 prev=1@1 commit=3`
+fn forge_heartbeat(
+    cluster: &mut Cluster,
+    from: ServerId,
+    to: ServerId,
+    term: Term,
+    prev: At,
+    leader_commit: Index,
+) -> Outcome {
     running(cluster, to)?;
     let args = AppendEntriesArgs {
         term,
         leader_id: from,
-        prev_log_index: 0,
-        prev_log_term: 0,
+        prev_log_index: prev.0.index,
+        prev_log_term: prev.0.term,
         entries: Vec::new(),
-        leader_commit: 0,
+        leader_commit,
     };
     cluster.send_request(from, to, CallId(0), Request::AppendEntries(args));
     deliver(cluster, &Filter { from: Some(from), to: Some(to), ..Filter::default() })
@@ -402,6 +415,20 @@ impl FromStr for Ms {
         let number = text.strip_suffix("ms").ok_or("a time ends in ms")?;
         let number = number.parse().map_err(|error: ParseIntError| error.to_string())?;
         Ok(Self(Duration::from_millis(number)))
+    }
+}
+
+/// A place in a log, such as `5@2`: index 5, term 2.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct At(LogPosition);
+
+impl FromStr for At {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (index, term) = text.split_once('@').ok_or("a place in a log is INDEX@TERM")?;
+        let number = |text: &str| text.parse().map_err(|error: ParseIntError| error.to_string());
+        Ok(Self(LogPosition { term: number(term)?, index: number(index)? }))
     }
 }
 
