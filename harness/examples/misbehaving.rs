@@ -82,5 +82,5 @@ fn descend(depth: u64) -> u64 {
 }
 
 fn main() -> ExitCode {
-    run::<Follower>("harness", CASES)
+    run::<Follower>("harness", &[CASES])
 }

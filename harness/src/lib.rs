@@ -48,7 +48,7 @@ mod plan;
 pub mod runner;
 mod server;
 
-pub use cluster::{Cluster, LEADER_WITHIN, Summary};
+pub use cluster::{AGREED_WITHIN, Cluster, LEADER_WITHIN, Summary, Waits};
 pub use disk::DiskFaults;
 pub use oracle::Oracle;
 pub use plan::{CrashPlan, CrashPoint};

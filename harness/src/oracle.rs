@@ -134,6 +134,18 @@ impl Oracle {
         tell(verdict);
     }
 
+    /// How many servers' present incarnations have applied the entry at `index`.
+    pub fn applied_by(&self, index: Index) -> usize {
+        self.0.with(|memory| {
+            memory.servers.values().filter(|known| known.last_applied >= index).count()
+        })
+    }
+
+    /// The command that was applied at `index`; none if nothing was, or an entry without one.
+    pub fn command_at(&self, index: Index) -> Option<Vec<u8>> {
+        self.0.with(|memory| memory.applied.get(&index)?.command.clone())
+    }
+
     /// How many entries have been applied by anybody.
     pub fn agreed(&self) -> u64 {
         self.0.with(|memory| memory.applied.len() as u64)

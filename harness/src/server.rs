@@ -58,6 +58,9 @@ pub trait ServerHandle: Send + Sync {
     /// Whether the server runs (paused or not).
     fn is_running(&self) -> bool;
 
+    /// Whether the server is paused: then it answers nothing until it is resumed.
+    fn is_paused(&self) -> bool;
+
     /// Stops the server's threads, until [`ServerHandle::resume`].
     fn pause(&self);
 
@@ -69,6 +72,10 @@ pub trait ServerHandle: Send + Sync {
 
     /// Threads of crashed incarnations that are still there (on OS threads), by name and place.
     fn stragglers(&self) -> Vec<String>;
+
+    /// The threads that the node has spawned and that have not ended, and the handlers of calls to
+    /// it, by name and place.
+    fn threads(&self) -> Vec<String>;
 
     /// Sets the server's clock, from its next start on: see [`Group::set_clock`].
     fn set_clock(&self, offset: Duration, rate_ppm: u64);
@@ -135,6 +142,15 @@ struct Running {
     group: Group,
     calls: Sender<Call>,
     nudges: Sender<()>,
+    paused: bool,
+}
+
+/// Whether a thread, by its name and place, belongs to the server's program, or is a handler that
+/// waits for its next call.
+fn is_of_the_harness(thread: &str) -> bool {
+    let is_idle = ["/rpc-", "/control-"].iter().any(|pool| thread.contains(pool))
+        && thread.contains("labrt/src/pool.rs");
+    is_idle || thread.contains("harness/src/server.rs")
 }
 
 impl<R: RaftNode> LocalServer<R> {
@@ -146,6 +162,18 @@ impl<R: RaftNode> LocalServer<R> {
 
     fn running(&self) -> Option<Running> {
         self.state.with(|state| state.running.clone()).filter(|running| running.group.is_alive())
+    }
+
+    /// Notes it with the oracle too. None if the server does not run.
+    fn set_paused(&self, paused: bool) -> Option<Running> {
+        let running = self.running()?;
+        self.around.oracle.set_paused(self.me, paused);
+        self.state.with(|state| {
+            if let Some(running) = &mut state.running {
+                running.paused = paused;
+            }
+        });
+        Some(running)
     }
 
     fn ask(&self, request: Request) -> Result<Response, Gone> {
@@ -251,7 +279,7 @@ impl<R: RaftNode> ServerHandle for LocalServer<R> {
         let (ready, started) = channel::bounded(1);
         let spawned = group.spawn("main", move || program.run::<R>(&ready));
         drop(spawned);
-        let running = Running { group, calls: calls_tx, nudges: nudges_tx };
+        let running = Running { group, calls: calls_tx, nudges: nudges_tx, paused: false };
         self.state.with(|state| state.running = Some(running));
         // Once `make` has returned, or the server has crashed in it.
         let _ = started.recv();
@@ -261,16 +289,18 @@ impl<R: RaftNode> ServerHandle for LocalServer<R> {
         self.running().is_some()
     }
 
+    fn is_paused(&self) -> bool {
+        self.state.with(|state| state.running.as_ref().is_some_and(|running| running.paused))
+    }
+
     fn pause(&self) {
-        if let Some(running) = self.running() {
-            self.around.oracle.set_paused(self.me, true);
+        if let Some(running) = self.set_paused(true) {
             running.group.pause();
         }
     }
 
     fn resume(&self) {
-        if let Some(running) = self.running() {
-            self.around.oracle.set_paused(self.me, false);
+        if let Some(running) = self.set_paused(false) {
             running.group.resume();
         }
     }
@@ -282,6 +312,11 @@ impl<R: RaftNode> ServerHandle for LocalServer<R> {
                 let _ = running.nudges.try_send(());
             }
         });
+    }
+
+    fn threads(&self) -> Vec<String> {
+        let members = self.running().map(|running| running.group.members());
+        members.into_iter().flatten().filter(|thread| !is_of_the_harness(thread)).collect()
     }
 
     fn stragglers(&self) -> Vec<String> {

@@ -147,13 +147,14 @@ impl Group {
         world.core.borrow_mut().groups.set_clock(*id, Clock { offset_ns, rate_ppm });
     }
 
-    /// The group's OS threads that have not ended, each with its name and the place of its last
-    /// call into this crate. Empty in a simulated world, where the run's statistics name those
-    /// that could not be ended.
+    /// The group's threads that have not ended, each with its name and the place where it waits
+    /// (on OS threads: of its last call into this crate). Empty once a simulated world is gone;
+    /// its statistics name those that could not be ended.
     pub fn members(&self) -> Vec<String> {
-        match &self.kind {
-            Kind::Sim(_) => Vec::new(),
-            Kind::Os(group) => group.members(),
+        match (&self.kind, raw::world()) {
+            (Kind::Sim(id), Some(world)) => world.describe_members(*id),
+            (Kind::Sim(_), None) => Vec::new(),
+            (Kind::Os(group), _) => group.members(),
         }
     }
 

@@ -8,6 +8,8 @@
 //! | part | about | tests |
 //! |---|---|---|
 //! | 2A | leader election | [`raft_2a::CASES`] |
+//! | 2B | log replication | [`raft_2b::CASES`] |
+//! | 2C | persistence | [`raft_2c::CASES`] |
 //!
 //! To run them on a Raft of your own, give your crate a test target without a harness,
 //!
@@ -23,20 +25,28 @@
 //! tests::main!(my_crate::MyRaft);
 //! ```
 //!
-//! Left out so far: 2B (replication), 2C (persistence of the log), 2D (snapshots), 3A and 3B (the
-//! key-value service).
+//! Left out so far: 2D (snapshots), 3A and 3B (the key-value service).
 
 pub mod raft_2a;
+pub mod raft_2b;
+pub mod raft_2c;
+mod script;
+mod swarm;
+
+use harness::runner::TestCase;
 
 #[doc(hidden)]
 pub use harness;
+
+/// All suites, in the order of the labs.
+pub const SUITES: &[&[TestCase]] = &[raft_2a::CASES, raft_2b::CASES, raft_2c::CASES];
 
 /// Makes the `main` function of a test target that runs all suites on the Raft `$raft`.
 #[macro_export]
 macro_rules! main {
     ($raft:ty) => {
         fn main() -> std::process::ExitCode {
-            $crate::harness::runner::main::<$raft>(env!("CARGO_PKG_NAME"), $crate::raft_2a::CASES)
+            $crate::harness::runner::main::<$raft>(env!("CARGO_PKG_NAME"), $crate::SUITES)
         }
     };
 }

@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use harness::runner::{TestCase, Worlds};
-use harness::{Cluster, CrashPlan, CrashPoint, LEADER_WITHIN};
+use harness::{Cluster, CrashPoint, LEADER_WITHIN};
 use labrpc::Faults;
-use labrt::random::{RngExt, Stream};
 use labrt::thread::sleep;
+
+use crate::script::{draw_plan, ms, restart_all, restart_the_crashed, secs, some_of};
 
 const NEEDS_CLOCKS: Worlds = Worlds::SimOnly("only a simulated world has clocks to set");
 
@@ -131,6 +132,16 @@ pub const CASES: &[TestCase] = &[
         body: one_way_cut,
     },
     TestCase {
+        name: "deposed_leader_2A",
+        claim: "a leader whose requests are answered in a newer term stops leading its own, though \
+                it hears nothing else of the new leader",
+        paper: "Raft §5.1; Figure 2: rules for all servers, responses included",
+        points: 3,
+        servers: 3,
+        worlds: Worlds::All,
+        body: deposed_leader,
+    },
+    TestCase {
         name: "partial_partition_2A",
         claim: "servers that cannot hear each other, but both hear a third, cost no safety, and \
                 one leader is there after they heal",
@@ -141,14 +152,6 @@ pub const CASES: &[TestCase] = &[
         body: partial_partition,
     },
 ];
-
-const fn ms(milliseconds: u64) -> Duration {
-    Duration::from_millis(milliseconds)
-}
-
-const fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 fn initial_election(cluster: &Cluster) {
     cluster.check_one_leader();
@@ -190,18 +193,6 @@ fn many_elections(cluster: &Cluster) {
         cut.iter().for_each(|&server| cluster.connect(server));
     }
     cluster.check_one_leader();
-}
-
-/// `count` different servers of `servers`.
-fn some_of(servers: usize, count: usize, script: &mut Stream) -> Vec<usize> {
-    let mut chosen = Vec::new();
-    while chosen.len() < count {
-        let server = script.random_range(0..servers);
-        if !chosen.contains(&server) {
-            chosen.push(server);
-        }
-    }
-    chosen
 }
 
 fn cluster_of_one(cluster: &Cluster) {
@@ -249,20 +240,21 @@ fn skewed_clocks(cluster: &Cluster) {
     }
 }
 
-/// Crashes all servers and starts them at one moment, each on the clock that `clock_of` says.
-fn restart_all(cluster: &Cluster, mut clock_of: impl FnMut(usize) -> (Duration, u64)) {
-    (0..cluster.len()).for_each(|server| cluster.crash(server));
-    for server in 0..cluster.len() {
-        let (offset, rate_ppm) = clock_of(server);
-        cluster.server(server).set_clock(offset, rate_ppm);
-        cluster.restart(server);
-    }
-}
-
 /// Candidates compete in one term, for messages take about as long as elections; requests arrive
 /// twice and late; voters crash at every point around a vote, and are back before the term ends.
 /// Whether anybody votes twice shows in two leaders of one term.
 fn vote_once(cluster: &Cluster) {
+    /// Twice as often right after an answer left, which finds out who answers before the vote is
+    /// saved.
+    const POINTS: [CrashPoint; 7] = [
+        CrashPoint::HandlerEntered,
+        CrashPoint::SaveBegun,
+        CrashPoint::SaveDone,
+        CrashPoint::MessageSent,
+        CrashPoint::Answered,
+        CrashPoint::Answered,
+        CrashPoint::ReplyDelivered,
+    ];
     let mut script = cluster.script();
     let faults = Faults {
         duplicate_ppm: 300_000,
@@ -273,41 +265,15 @@ fn vote_once(cluster: &Cluster) {
     for _ in 0..25 {
         cluster.network().set_all_faults(&faults);
         let disturbed = some_of(cluster.len(), 3, &mut script);
-        disturbed.iter().for_each(|&server| cluster.plan_crash(draw_plan(server, &mut script)));
+        for &server in &disturbed {
+            cluster.plan_crash(draw_plan(server, &POINTS, &mut script));
+        }
         cluster.disconnect(disturbed[0]);
         restart_the_crashed(cluster, ms(300 + script.below(700)));
         cluster.connect(disturbed[0]);
     }
     cluster.heal();
     cluster.wait_for_agreed_leader(LEADER_WITHIN);
-}
-
-/// A crash soon, at any point of the way of a vote; twice as often right after an answer left,
-/// which finds out who answers before the vote is saved.
-fn draw_plan(server: usize, script: &mut Stream) -> CrashPlan {
-    const POINTS: [CrashPoint; 7] = [
-        CrashPoint::HandlerEntered,
-        CrashPoint::SaveBegun,
-        CrashPoint::SaveDone,
-        CrashPoint::MessageSent,
-        CrashPoint::Answered,
-        CrashPoint::Answered,
-        CrashPoint::ReplyDelivered,
-    ];
-    let point = POINTS[script.random_range(0..POINTS.len())];
-    CrashPlan { server, point, nth: 1 + script.below(4) }
-}
-
-/// For so long, has every server that crashed back within 20 ms.
-fn restart_the_crashed(cluster: &Cluster, duration: Duration) {
-    for _ in 0..duration.as_millis() / 20 {
-        sleep(ms(20));
-        for server in 0..cluster.len() {
-            if !cluster.server(server).is_running() {
-                cluster.restart(server);
-            }
-        }
-    }
 }
 
 fn stable_leader(cluster: &Cluster) {
@@ -368,5 +334,32 @@ fn partial_partition(cluster: &Cluster) {
         sleep(ms(1_000 + script.below(4_000)));
         cluster.heal();
         cluster.wait_for_agreed_leader(LEADER_WITHIN);
+    }
+}
+
+/// The old leader comes back to a network that loses every request to it, so that the new leader
+/// cannot tell it. Only the answers to its own heartbeats do. A call to a server that cannot be
+/// reached takes up to 7 s to fail, and a leader may wait for that before it makes the next.
+fn deposed_leader(cluster: &Cluster) {
+    for _ in 0..3 {
+        let old = cluster.wait_for_agreed_leader(LEADER_WITHIN);
+        let term = cluster.check_terms();
+        cluster.disconnect(old);
+        cluster.check_one_leader();
+        for peer in 0..cluster.len() {
+            let faults = cluster.network().faults(peer, old);
+            let deaf = Faults { request_loss_ppm: 1_000_000, ..faults };
+            cluster.network().set_faults(peer, old, &deaf);
+        }
+        cluster.connect(old);
+        let still_leads = || cluster.server(old).get_state() == Ok((term, true));
+        for _ in 0..80 {
+            sleep(ms(100));
+            if !still_leads() {
+                break;
+            }
+        }
+        assert!(!still_leads(), "S{old} still leads term {term}, 8 s after it could know better");
+        cluster.heal();
     }
 }

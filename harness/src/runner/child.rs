@@ -129,6 +129,9 @@ impl TestResult {
         self.total.rpcs += summary.rpcs;
         self.total.bytes += summary.bytes;
         self.total.commands += summary.commands;
+        let (longest, waits) = (&mut self.total.waits, summary.waits);
+        longest.leader = longest.leader.max(waits.leader);
+        longest.agreement = longest.agreement.max(waits.agreement);
     }
 }
 

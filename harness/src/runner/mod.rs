@@ -1,4 +1,4 @@
-//! Runs a table of tests: over worlds and seeds, each in a process of its own.
+//! Runs tables of tests: over worlds and seeds, each in a process of its own.
 //!
 //! The flags and filters are libtest's, so `cargo test 2A`, `cargo test NAME -- --exact` and
 //! nextest work as everywhere. What libtest cannot do is done here: a test that hangs, aborts,
@@ -39,19 +39,20 @@ const PARALLEL_IN_REAL_TIME: usize = 4;
 /// Exit status for a bad setting or filter.
 const USAGE_EXIT_STATUS: u8 = 2;
 
-/// The program of a test target: runs `cases` against `R` as arguments and environment say.
-/// `package` is the crate that the target belongs to.
-pub fn main<R: RaftNode>(package: &'static str, cases: &'static [TestCase]) -> ExitCode {
+/// The program of a test target: runs the cases of `suites` against `R` as arguments and
+/// environment say. `package` is the crate that the target belongs to.
+pub fn main<R: RaftNode>(package: &'static str, suites: &[&'static [TestCase]]) -> ExitCode {
+    let cases: Vec<&'static TestCase> = suites.iter().copied().flatten().collect();
     let arguments = Arguments::from_args();
     let settings = match Settings::from_env() {
         Ok(settings) => settings,
         Err(error) => return refuse(&error.to_string()),
     };
     if arguments.list {
-        return list(&arguments, cases);
+        return list(&arguments, &cases);
     }
     let selected: Vec<&'static TestCase> =
-        cases.iter().filter(|case| is_selected(&arguments, case)).collect();
+        cases.iter().copied().filter(|case| is_selected(&arguments, case)).collect();
     if let Some(request) = replay::requested() {
         return match selected[..] {
             [case] => child::answer::<R>(case, &settings, &request),
@@ -66,7 +67,7 @@ pub fn main<R: RaftNode>(package: &'static str, cases: &'static [TestCase]) -> E
     }
     match &arguments.filter {
         Some(filter) if selected.is_empty() && names_a_part(filter) => {
-            refuse(&no_match(filter, cases))
+            refuse(&no_match(filter, &cases))
         }
         _ => Run::new(package, arguments, settings, cases.len()).all(&selected),
     }
@@ -85,14 +86,14 @@ fn names_a_part(filter: &str) -> bool {
     letter && end.next().is_some_and(|digit| digit.is_ascii_digit())
 }
 
-fn no_match(filter: &str, cases: &[TestCase]) -> String {
+fn no_match(filter: &str, cases: &[&TestCase]) -> String {
     let names: Vec<&str> = cases.iter().map(|case| case.name).collect();
     format!("no test matches {filter:?}; there are:\n  {}", names.join("\n  "))
 }
 
 /// Lists as libtest does, for people and for nextest.
-fn list(arguments: &Arguments, cases: &[TestCase]) -> ExitCode {
-    let trial = |case: &TestCase| Trial::test(case.name, || Ok(()));
+fn list(arguments: &Arguments, cases: &[&TestCase]) -> ExitCode {
+    let trial = |case: &&TestCase| Trial::test(case.name, || Ok(()));
     libtest_mimic::run(arguments, cases.iter().map(trial).collect()).exit_code()
 }
 

@@ -40,6 +40,8 @@ struct Call {
 struct Fate {
     /// One for each copy that arrives.
     delays: [Option<Duration>; 2],
+    /// There is no way at all.
+    unreachable: bool,
 }
 
 impl Transport for Route {
@@ -104,6 +106,9 @@ impl Call {
     fn send(self: Arc<Self>) {
         self.tell(Stage::Sent, &self.args);
         let fate = self.draw_fate();
+        if fate.unreachable {
+            self.learn_late();
+        }
         if fate.delays[0].is_none() {
             self.tell(Stage::RequestLost, &self.args);
         }
@@ -117,15 +122,16 @@ impl Call {
     /// drawn for lost requests too: so taking one fault out does not shift the others.
     fn draw_fate(&self) -> Fate {
         self.network.0.state.with(|state| {
+            let unreachable = !state.is_open(self.from, self.to);
             let Link { faults, request_losses, request_delays, copies, .. } =
                 &mut state.links[self.from][self.to];
             let first = request_delays.duration(faults.request_delay.clone());
-            if request_losses.chance(faults.request_loss_ppm) {
-                return Fate { delays: [None, None] };
+            if request_losses.chance(faults.request_loss_ppm) || unreachable {
+                return Fate { delays: [None, None], unreachable };
             }
             let copied = copies.chance(faults.duplicate_ppm);
             let second = copied.then(|| copies.duration(faults.request_delay.clone()));
-            Fate { delays: [Some(first), second] }
+            Fate { delays: [Some(first), second], unreachable }
         })
     }
 

@@ -4,8 +4,8 @@
 //!
 //! 1. **Sent.** The request is counted; its fate on the link from caller to server is drawn: lost,
 //!    delayed, duplicated. A timer carries it from here on, not the caller's thread.
-//! 2. **Delivered.** If the link is not cut and the server lives, the handler runs on a pooled
-//!    thread of the server's group.
+//! 2. **Delivered.** If the link was not cut when the request left, nor is now, and the server
+//!    lives, the handler runs on a pooled thread of the server's group.
 //! 3. **Answered.** The handler is done and the reply leaves; its fate on the way back is drawn.
 //!    If the server was cut off or replaced meanwhile, the reply is dropped: the handler ran, and
 //!    the caller will never know.
@@ -208,6 +208,11 @@ impl Network {
     /// Sets the faults of one direction of a link.
     pub fn set_faults(&self, from: NodeId, to: NodeId, faults: &Faults) {
         self.0.state.with(|state| state.links[from][to].faults = faults.clone());
+    }
+
+    /// The faults of one direction of a link.
+    pub fn faults(&self, from: NodeId, to: NodeId) -> Faults {
+        self.0.state.with(|state| state.links[from][to].faults.clone())
     }
 
     /// Sets the faults of every link.

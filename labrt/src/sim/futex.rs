@@ -240,13 +240,15 @@ impl World {
         self.core.borrow_mut().objects.by_key[key as usize].holder = holder;
     }
 
-    /// A lock was released: it has no holder, and `count` waiters may try again.
+    /// A lock was released: it has no holder, and `count` waiters may try again. So may all
+    /// observers: they have it and are done before anybody else moves, however many others want it.
     #[inline]
     pub(crate) fn release(&self, id: &ObjectId, count: usize) {
         let Some(key) = id.known(self) else { return };
         let mut core = self.core.borrow_mut();
         core.objects.by_key[key as usize].holder = None;
         core.wake(key, count);
+        core.wake_observers(key);
     }
 
     /// Fails the run if waiting for `key` would close a cycle of locks.
@@ -273,6 +275,10 @@ impl Core {
             self.objects.by_key[key as usize].waiters.push(me);
         }
         let thread = self.threads.get_mut(me);
+        if thread.observer {
+            // It does not poll: see `must_suspend_observer`.
+            thread.steps = 0;
+        }
         let number = thread.begin_wait(wait, keys);
         let awaited = !thread.observer;
         if let Some(at) = wait.deadline {
@@ -300,6 +306,15 @@ impl Core {
     fn wake_all(&mut self, key: Key) {
         while let Some(&first) = self.objects.get(key).waiters.first() {
             self.end_wait(first, Woken::ByKey(key));
+        }
+    }
+
+    fn wake_observers(&mut self, key: Key) {
+        let is_observer = |&thread: &ThreadId| self.threads.get(thread).observer;
+        let waiters = self.objects.get(key).waiters.iter().copied();
+        let observers: Vec<ThreadId> = waiters.filter(is_observer).collect();
+        for observer in observers {
+            self.end_wait(observer, Woken::ByKey(key));
         }
     }
 

@@ -256,6 +256,14 @@ impl World {
     }
 
     /// Stops a server's threads until [`World::unpause`].
+    /// Its threads, each with its name and the place where it waits.
+    pub(crate) fn describe_members(&self, group: GroupId) -> Vec<String> {
+        let core = self.core.borrow();
+        let describe =
+            |id| format!("{} at {}", core.thread_name(id), core.threads.get(id).wait.place);
+        core.members(group).into_iter().map(describe).collect()
+    }
+
     pub(crate) fn pause(&self, group: GroupId) {
         self.core.borrow_mut().pause(group);
     }

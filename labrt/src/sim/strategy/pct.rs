@@ -13,7 +13,8 @@ const SPIN_LIMIT: u32 = 1_000;
 
 pub(super) struct Pct {
     stream: Stream,
-    /// By slot; higher goes first.
+    /// By slot; higher goes first. An observer that polls takes part without one, and goes last
+    /// but for those that fell.
     priorities: Vec<i64>,
     /// The next thread to fall gets this priority, below all others.
     lowest: i64,
@@ -45,12 +46,19 @@ impl Pct {
     }
 
     fn demote(&mut self, thread: ThreadId) {
-        self.priorities[thread as usize] = self.lowest;
+        self.set(thread, self.lowest);
         self.lowest -= 1;
     }
 
+    fn set(&mut self, thread: ThreadId, priority: i64) {
+        let slots = self.priorities.len().max(thread as usize + 1);
+        self.priorities.resize(slots, 0);
+        self.priorities[thread as usize] = priority;
+    }
+
     fn highest(&self, threads: &[ThreadId]) -> usize {
-        let priority = |&index: &usize| self.priorities[threads[index] as usize];
+        let priority =
+            |&index: &usize| self.priorities.get(threads[index] as usize).copied().unwrap_or(0);
         (0..threads.len()).max_by_key(priority).unwrap_or(0)
     }
 
@@ -90,8 +98,7 @@ impl Strategy for Pct {
     }
 
     fn spawned(&mut self, thread: ThreadId) {
-        let slots = self.priorities.len().max(thread as usize + 1);
-        self.priorities.resize(slots, 0);
-        self.priorities[thread as usize] = self.stream.below(1 << 40) as i64;
+        let priority = self.stream.below(1 << 40) as i64;
+        self.set(thread, priority);
     }
 }

@@ -1,14 +1,18 @@
 //! What tests call: a cluster of servers, and the checks that the labs' tests are written with.
 //!
-//! A check that fails panics with a sentence, which ends the run.
+//! A check that fails panics with a sentence, which ends the run. Who leads is looked at in
+//! `election.rs`, what is committed in `agreement.rs`.
 
-use std::collections::BTreeMap;
+mod agreement;
+mod election;
+
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use contract::{RaftNode, Term};
+use contract::RaftNode;
 use labrpc::{Faults, Network, NodeId};
-use labrt::random::{self, RngExt, Stream};
+use labrt::random::{self, Stream};
+use labrt::sync::Shared;
 use labrt::thread::{self, Builder};
 use labrt::time::{self, Instant};
 use labrt::trace::{self, EventKind};
@@ -18,20 +22,38 @@ use crate::disk::DiskFaults;
 use crate::oracle::Oracle;
 use crate::plan::{CrashPlan, Crashes};
 use crate::server::{LocalServer, ServerHandle, Surroundings};
-
-/// A new leader must be there so soon after the old one is gone.
-pub const LEADER_WITHIN: Duration = Duration::from_secs(5);
+pub use agreement::AGREED_WITHIN;
+pub use election::LEADER_WITHIN;
 
 /// How often the monitor looks at servers, and for locks that are held too long.
 const MONITOR_EVERY: Duration = Duration::from_millis(250);
 
-/// A cluster under test.
+/// A cluster under test. Clones are the same cluster: the threads of a test each have one.
+#[derive(Clone)]
 pub struct Cluster {
-    servers: Vec<Arc<dyn ServerHandle>>,
+    servers: Arc<[Arc<dyn ServerHandle>]>,
     network: Network,
     oracle: Arc<Oracle>,
     crashes: Arc<Crashes>,
+    tally: Arc<Shared<Tally>>,
     started: Duration,
+}
+
+/// What the test itself did so far.
+#[derive(Default)]
+struct Tally {
+    /// Commands made by [`Cluster::fresh_command`].
+    commands: u64,
+    waits: Waits,
+}
+
+/// The longest that a test had to wait for what must come in time: how near a run came to a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    /// For a leader, of [`LEADER_WITHIN`].
+    pub leader: Duration,
+    /// For agreement on a command, of [`AGREED_WITHIN`].
+    pub agreement: Duration,
 }
 
 /// What a test took: the result line.
@@ -47,6 +69,13 @@ pub struct Summary {
     pub bytes: u64,
     /// Entries that were applied.
     pub commands: u64,
+    /// The longest waits.
+    pub waits: Waits,
+}
+
+/// Those of a network without faults in the labs' Raft tests.
+fn usual_faults() -> Faults {
+    Faults::reliable().with_long_delays()
 }
 
 impl Cluster {
@@ -60,7 +89,7 @@ impl Cluster {
 
     fn not_started<R: RaftNode>(servers: usize) -> Self {
         let network = Network::new(servers);
-        network.set_all_faults(&Faults::reliable().with_long_delays());
+        network.set_all_faults(&usual_faults());
         let (oracle, crashes) = (Arc::new(Oracle::default()), Arc::new(Crashes::default()));
         let around = Surroundings {
             network: network.clone(),
@@ -75,6 +104,7 @@ impl Cluster {
             network,
             oracle,
             crashes,
+            tally: Arc::default(),
             started: time::world_time(),
         };
         cluster.set_arbitrary_clocks();
@@ -131,7 +161,7 @@ impl Cluster {
     }
 
     fn start_all(&self) {
-        for server in &self.servers {
+        for server in &*self.servers {
             server.restart();
         }
     }
@@ -183,6 +213,11 @@ impl Cluster {
         self.network.set_cut(from, to, cut);
     }
 
+    /// Removes the faults of one direction of a link, but for a cut.
+    pub fn heal_link(&self, from: NodeId, to: NodeId) {
+        self.network.set_faults(from, to, &usual_faults());
+    }
+
     /// Crashes a server, wherever it is.
     pub fn crash(&self, server: usize) {
         self.tell(|| format!("crash S{server}"));
@@ -207,6 +242,11 @@ impl Cluster {
         self.servers[server].resume();
     }
 
+    /// Whether a server is connected, and not paused. It may have crashed.
+    pub fn is_reachable(&self, server: usize) -> bool {
+        self.network.is_connected(server) && !self.servers[server].is_paused()
+    }
+
     /// Has a server crash at a moment to come.
     pub fn plan_crash(&self, plan: CrashPlan) {
         self.tell(|| format!("planned: S{} at {:?} {}", plan.server, plan.point, plan.nth));
@@ -223,7 +263,7 @@ impl Cluster {
     pub fn heal(&self) {
         self.tell(|| "heal everything".to_string());
         self.clear_plans();
-        self.network.set_all_faults(&Faults::reliable().with_long_delays());
+        self.network.set_all_faults(&usual_faults());
         for server in 0..self.len() {
             self.network.set_connected(server, true);
             for peer in 0..self.len() {
@@ -238,112 +278,6 @@ impl Cluster {
         }
     }
 
-    /// The connected servers that run, each with its state.
-    fn states(&self) -> Vec<(usize, Term, bool)> {
-        let connected = (0..self.len()).filter(|&server| self.network.is_connected(server));
-        let state = |server: usize| {
-            let (term, leader) = self.servers[server].get_state().ok()?;
-            Some((server, term, leader))
-        };
-        connected.filter_map(state).collect()
-    }
-
-    /// The one leader among the connected servers: looks up to ten times, about half a second
-    /// apart.
-    ///
-    /// # Panics
-    /// If two servers lead one term, or nobody leads by then.
-    pub fn check_one_leader(&self) -> usize {
-        for _ in 0..10 {
-            thread::sleep(Duration::from_millis(random::rng().random_range(450..550)));
-            if let Some(leader) = self.newest_leader() {
-                return leader;
-            }
-        }
-        panic!("no leader within {LEADER_WITHIN:?}, though a majority is connected");
-    }
-
-    /// The leader of the newest term that has one among the connected servers.
-    fn newest_leader(&self) -> Option<usize> {
-        let mut leaders: BTreeMap<Term, Vec<usize>> = BTreeMap::new();
-        for (server, term, leader) in self.states() {
-            if leader {
-                leaders.entry(term).or_default().push(server);
-            }
-        }
-        for (term, several) in &leaders {
-            assert!(several.len() == 1, "term {term} has several leaders: {several:?}");
-        }
-        leaders.into_values().next_back().map(|servers| servers[0])
-    }
-
-    /// The time until some connected server leads, looking every 20 ms.
-    ///
-    /// # Panics
-    /// If that takes longer than `limit`.
-    pub fn wait_for_leader(&self, limit: Duration) -> (usize, Duration) {
-        let started = Instant::now();
-        loop {
-            if let Some(leader) = self.newest_leader() {
-                return (leader, started.elapsed());
-            }
-            assert!(started.elapsed() < limit, "no leader within {limit:?}");
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Waits until all connected servers are in one term and just one of them leads it, looking
-    /// every 20 ms: how a healed cluster has to be.
-    ///
-    /// # Panics
-    /// If that takes longer than `limit`; says what it looks like then.
-    pub fn wait_for_agreed_leader(&self, limit: Duration) -> usize {
-        let started = Instant::now();
-        loop {
-            let states = self.states();
-            let leaders: Vec<_> = states.iter().filter(|(.., leader)| *leader).collect();
-            let one_term = states.windows(2).all(|pair| pair[0].1 == pair[1].1);
-            if let ([(leader, ..)], true) = (&leaders[..], one_term) {
-                return *leader;
-            }
-            let told: Vec<String> = states
-                .iter()
-                .map(|(server, term, leader)| {
-                    format!("S{server} {} {term}", if *leader { "leads" } else { "is in" })
-                })
-                .collect();
-            assert!(
-                started.elapsed() < limit,
-                "not one leader of one term within {limit:?}: {}",
-                told.join(", ")
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// The term that all connected servers are in.
-    ///
-    /// # Panics
-    /// If they are not in one term.
-    pub fn check_terms(&self) -> Term {
-        let states = self.states();
-        let (first, term, _) = *states.first().expect("no server is connected");
-        for (server, other, _) in states {
-            assert!(other == term, "S{first} is in term {term}, but S{server} in term {other}");
-        }
-        term
-    }
-
-    /// That nobody among the connected servers claims to lead.
-    ///
-    /// # Panics
-    /// If somebody does.
-    pub fn check_no_leader(&self) {
-        for (server, term, leader) in self.states() {
-            assert!(!leader, "S{server} claims to lead term {term}, but has no majority");
-        }
-    }
-
     /// What the test took so far.
     pub fn summary(&self) -> Summary {
         let counts = self.network.counts();
@@ -353,6 +287,7 @@ impl Cluster {
             rpcs: counts.rpcs,
             bytes: counts.bytes,
             commands: self.oracle.agreed(),
+            waits: self.tally.with(|tally| tally.waits),
         }
     }
 }
@@ -363,7 +298,7 @@ impl Cluster {
     /// # Errors
     /// Names the threads that are still there after `limit`.
     pub(crate) fn end_on_os_threads(&self, limit: Duration) -> Result<(), String> {
-        for server in &self.servers {
+        for server in &*self.servers {
             let _ = server.kill();
             server.crash();
         }

@@ -1,0 +1,679 @@
+//! 2B: log replication and commitment (Raft paper, sections 5.3 and 5.4).
+//!
+//! The first ten tests mirror the MIT labs', numbers included. The others stage what those leave
+//! to chance: requests and replies that arrive late, elections that only one server can win, the
+//! situation of the paper's Figure 8. The oracle runs beside all of them: at an index, anything
+//! but what was first applied there, ever and by anybody, ends the run. So a script only has to
+//! lead a cluster to the place where a mistake would show.
+
+use std::time::Duration;
+
+use contract::{Index, Term};
+use harness::runner::{TestCase, Worlds};
+use harness::{Cluster, LEADER_WITHIN};
+use labrpc::Faults;
+use labrt::thread::{self, sleep};
+use labrt::time::Instant;
+
+use crate::script::{
+    ELECTION, connect, crash, disconnect, leader_of, ms, must_elect, others, restart_all, revive,
+    secs, start_many,
+};
+
+/// The tests of this part.
+pub const CASES: &[TestCase] = &[
+    TestCase {
+        name: "basic_agree_2B",
+        claim: "commands are applied everywhere, in order from index 1, and none before it is \
+                started",
+        paper: "Raft §5.3",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: basic_agree,
+    },
+    TestCase {
+        name: "rpc_bytes_2B",
+        claim: "each command is sent to each server once",
+        paper: "Raft §5.3",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: rpc_bytes,
+    },
+    TestCase {
+        name: "follower_failure_2B",
+        claim: "a majority commits without the others, and nothing is committed without one",
+        paper: "Raft §5.3",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: follower_failure,
+    },
+    TestCase {
+        name: "leader_failure_2B",
+        claim: "a new leader goes on, and nothing is committed without a majority",
+        paper: "Raft §5.3",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: leader_failure,
+    },
+    TestCase {
+        name: "fail_agree_2B",
+        claim: "a follower that comes back is brought up to date",
+        paper: "Raft §5.3",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: fail_agree,
+    },
+    TestCase {
+        name: "fail_no_agree_2B",
+        claim: "what a minority was told is committed by nobody, until a majority is back",
+        paper: "Raft §5.3",
+        points: 5,
+        servers: 5,
+        worlds: Worlds::All,
+        body: fail_no_agree,
+    },
+    TestCase {
+        name: "concurrent_starts_2B",
+        claim: "commands that are started at the same time are all committed",
+        paper: "Raft §5.3",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: concurrent_starts,
+    },
+    TestCase {
+        name: "rejoin_2B",
+        claim: "entries of a leader that had lost its majority give way to those of the next",
+        paper: "Raft §5.3, §5.4.1",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: rejoin,
+    },
+    TestCase {
+        name: "backup_2B",
+        claim: "logs that differ in a hundred entries are made equal within seconds",
+        paper: "Raft §5.3, the last paragraphs: fast back-up",
+        points: 5,
+        servers: 5,
+        worlds: Worlds::All,
+        body: backup,
+    },
+    TestCase {
+        name: "count_2B",
+        claim: "elections, agreement and idling take few RPCs",
+        paper: "Raft §5.2, §5.3",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: count,
+    },
+    TestCase {
+        name: "backup_bound_2B",
+        claim: "a follower whose log conflicts in a hundred entries of two terms costs no more \
+                than a few rejections",
+        paper: "Raft §5.3: one rejected AppendEntries per conflicting term",
+        points: 3,
+        servers: 5,
+        worlds: Worlds::All,
+        body: backup_bound,
+    },
+    TestCase {
+        name: "late_append_2B",
+        claim: "an append request that arrives after newer ones never shortens the log, and \
+                duplicates change nothing",
+        paper: "Raft §5.3; Figure 2: AppendEntries RPC, step 3",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: late_append,
+    },
+    TestCase {
+        name: "stale_reply_2B",
+        claim: "an answer to a request of an older term never moves commitment",
+        paper: "Raft §5.3, §5.4.2: matchIndex is of this term",
+        points: 5,
+        servers: 5,
+        worlds: Worlds::All,
+        body: stale_reply,
+    },
+    TestCase {
+        name: "slow_follower_2B",
+        claim: "with one follower a hundred times slower, or dead, commands are committed at the \
+                speed of the others; and it catches up",
+        paper: "Raft §5: a minority of slow servers need not impact performance",
+        points: 3,
+        servers: 3,
+        worlds: Worlds::All,
+        body: slow_follower,
+    },
+    TestCase {
+        name: "old_term_commit_2B",
+        claim: "an entry of an older term is not committed by counting its copies",
+        paper: "Raft §5.4.2, Figure 8",
+        points: 5,
+        servers: 5,
+        worlds: Worlds::All,
+        body: old_term_commit,
+    },
+    TestCase {
+        name: "paused_leader_2B",
+        claim: "a leader that stood still for 3 s commits nothing in its old term",
+        paper: "Raft §5.1, §5.4",
+        points: 3,
+        servers: 3,
+        worlds: Worlds::All,
+        body: paused_leader,
+    },
+    TestCase {
+        name: "outdated_candidates_2B",
+        claim: "candidates that cannot win do not keep the one that can from winning",
+        paper: "Raft §5.2, §5.4.1: who refuses a vote does not restart its election timer",
+        points: 3,
+        servers: 5,
+        worlds: Worlds::SimOnly("only a simulated world has clocks to set"),
+        body: outdated_candidates,
+    },
+    TestCase {
+        name: "parallel_starts_2B",
+        claim: "of 1,000 commands from 20 threads each is at its index or the term has moved, and \
+                those that come together travel together",
+        paper: "Raft §5.3; dissertation §10.2.2: batching",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: parallel_starts,
+    },
+];
+
+fn basic_agree(cluster: &Cluster) {
+    for index in 1..=3 {
+        let early = cluster.applied_by(index);
+        assert!(early == 0, "{early} servers applied index {index} before anything was started");
+        agree_at(cluster, index, cluster.len());
+    }
+}
+
+/// Has `servers` servers agree on a command at the first attempt, at this index.
+fn agree_at(cluster: &Cluster, index: Index, servers: usize) {
+    let got = cluster.one(&cluster.fresh_command(), servers, false);
+    assert!(got == index, "the command was to be at index {index}, but is at {got}");
+}
+
+fn rpc_bytes(cluster: &Cluster) {
+    const COMMANDS: u64 = 10;
+    const COMMAND_BYTES: u64 = 5_000;
+    agree_at(cluster, 1, cluster.len());
+    let before = cluster.network().counts().bytes;
+    for number in 0..COMMANDS {
+        let command = vec![number as u8; COMMAND_BYTES as usize];
+        let index = cluster.one(&command, cluster.len(), false);
+        assert!(index == number + 2, "command {number} is at index {index}");
+    }
+    let bytes = cluster.network().counts().bytes - before;
+    let limit = cluster.len() as u64 * COMMANDS * COMMAND_BYTES + 50_000;
+    assert!(bytes <= limit, "{bytes} bytes for {COMMANDS} commands: {limit} are the limit");
+}
+
+fn follower_failure(cluster: &Cluster) {
+    agree_at(cluster, 1, 3);
+    let [follower, _] = others(cluster, cluster.check_one_leader());
+    cluster.disconnect(follower);
+    agree_at(cluster, 2, 2);
+    sleep(ELECTION);
+    agree_at(cluster, 3, 2);
+    let leader = cluster.check_one_leader();
+    disconnect(cluster, &others::<2>(cluster, leader));
+    let (index, _) = cluster.start(leader).expect("a leader knows nothing of its followers' end");
+    assert!(index == 4, "the command was to be at index 4, but is at {index}");
+    sleep(2 * ELECTION);
+    assert_applied_by_nobody(cluster, 4);
+}
+
+fn assert_applied_by_nobody(cluster: &Cluster, index: Index) {
+    let applied = cluster.applied_by(index);
+    assert!(applied == 0, "{applied} servers applied index {index} without a majority");
+}
+
+fn leader_failure(cluster: &Cluster) {
+    agree_at(cluster, 1, 3);
+    cluster.disconnect(cluster.check_one_leader());
+    agree_at(cluster, 2, 2);
+    sleep(ELECTION);
+    agree_at(cluster, 3, 2);
+    cluster.disconnect(cluster.check_one_leader());
+    for server in 0..cluster.len() {
+        cluster.start(server);
+    }
+    sleep(2 * ELECTION);
+    assert_applied_by_nobody(cluster, 4);
+}
+
+fn fail_agree(cluster: &Cluster) {
+    cluster.one(&cluster.fresh_command(), 3, false);
+    let [follower, _] = others(cluster, cluster.check_one_leader());
+    cluster.disconnect(follower);
+    for _ in 0..2 {
+        cluster.one(&cluster.fresh_command(), 2, false);
+    }
+    sleep(ELECTION);
+    for _ in 0..2 {
+        cluster.one(&cluster.fresh_command(), 2, false);
+    }
+    cluster.connect(follower);
+    cluster.agree(3);
+    sleep(ELECTION);
+    cluster.agree(3);
+}
+
+fn fail_no_agree(cluster: &Cluster) {
+    cluster.one(&cluster.fresh_command(), 5, false);
+    let leader = cluster.check_one_leader();
+    let [cut @ .., _] = others::<4>(cluster, leader);
+    disconnect(cluster, &cut);
+    let (index, _) = cluster.start(leader).expect("a leader knows nothing of its followers' end");
+    assert!(index == 2, "the command was to be at index 2, but is at {index}");
+    sleep(2 * ELECTION);
+    assert_applied_by_nobody(cluster, 2);
+    connect(cluster, &cut);
+    // The minority's entry may have survived, or not.
+    let (_, index, _) = start_at_leader(cluster);
+    assert!((2..=3).contains(&index), "the next command was to be at index 2 or 3, not {index}");
+    cluster.agree(5);
+}
+
+/// Has a leader take a command: who that is, and where and in which term the command is.
+fn start_at_leader(cluster: &Cluster) -> (usize, Index, Term) {
+    for _ in 0..10 {
+        let leader = cluster.check_one_leader();
+        // It may have lost its lead since.
+        if let Some((index, term)) = cluster.start(leader) {
+            return (leader, index, term);
+        }
+    }
+    panic!("ten leaders in a row took no command");
+}
+
+/// Repeats a measurement whose term moved, up to five times, 3 s apart, as the labs do.
+fn in_one_term<T>(measure: impl Fn() -> Option<T>) -> T {
+    for _ in 0..5 {
+        if let Some(result) = measure() {
+            return result;
+        }
+        sleep(secs(3));
+    }
+    panic!("without a fault, the term moved five times in a row");
+}
+
+fn concurrent_starts(cluster: &Cluster) {
+    in_one_term(|| {
+        let (leader, _, term) = start_at_leader(cluster);
+        let start = |_| {
+            let (cluster, command) = (cluster.clone(), cluster.fresh_command());
+            thread::spawn(move || {
+                let started = cluster.server(leader).start(command.clone()).ok().flatten();
+                started.filter(|(_, now)| *now == term).map(|(index, _)| (index, command))
+            })
+        };
+        let threads: Vec<_> = (0..5).map(start).collect();
+        let started: Option<Vec<_>> =
+            threads.into_iter().map(|thread| thread.join().ok().flatten()).collect();
+        for (index, command) in started? {
+            let applied = cluster.wait(index, 3, Some(term))?;
+            assert!(applied == command, "index {index} holds another command than its leader said");
+        }
+        Some(())
+    });
+}
+
+fn rejoin(cluster: &Cluster) {
+    cluster.agree(3);
+    let first = cluster.check_one_leader();
+    cluster.disconnect(first);
+    for _ in 0..3 {
+        cluster.start(first);
+    }
+    cluster.agree(2);
+    let second = cluster.check_one_leader();
+    cluster.disconnect(second);
+    cluster.connect(first);
+    cluster.agree(2);
+    cluster.connect(second);
+    cluster.agree(3);
+}
+
+fn backup(cluster: &Cluster) {
+    const ENTRIES: usize = 50;
+    diverge(cluster, ENTRIES, || {
+        for _ in 0..ENTRIES {
+            cluster.agree(3);
+        }
+    });
+    connect(cluster, &[0, 1, 2, 3, 4]);
+    cluster.agree(5);
+}
+
+/// Leads a cluster of five to where two servers have `entries` entries that nobody else has, and
+/// the other three, after a leader of the same kind and its follower, have agreed on others by
+/// `agree`, twice. Returns the two, which are cut off.
+fn diverge(cluster: &Cluster, entries: usize, agree: impl Fn()) -> [usize; 2] {
+    cluster.agree(5);
+    let first = cluster.check_one_leader();
+    let [follower, rest @ ..] = others::<4>(cluster, first);
+    disconnect(cluster, &rest);
+    start_many(cluster, first, entries);
+    sleep(ELECTION / 2);
+    disconnect(cluster, &[first, follower]);
+    connect(cluster, &rest);
+    agree();
+
+    let second = cluster.check_one_leader();
+    let mut lagging = rest.into_iter().filter(|&server| server != second);
+    let (other, last) = (lagging.next().unwrap_or(second), lagging.next().unwrap_or(second));
+    cluster.disconnect(other);
+    start_many(cluster, second, entries);
+    sleep(ELECTION / 2);
+    disconnect(cluster, &[0, 1, 2, 3, 4]);
+    connect(cluster, &[first, follower, other]);
+    agree();
+    [second, last]
+}
+
+/// Elections and heartbeats come to some 25 RPCs a second at each server. One rejection for each
+/// entry would be 200 more at once.
+fn backup_bound(cluster: &Cluster) {
+    const ENTRIES: usize = 200;
+    let lagging = diverge(cluster, ENTRIES, || {
+        let (leader, ..) = start_at_leader(cluster);
+        start_many(cluster, leader, ENTRIES - 1);
+        cluster.agree(3);
+    });
+    let rpcs = || lagging.map(|server| cluster.network().counts_at(server).rpcs);
+    let (before, started) = (rpcs(), Instant::now());
+    connect(cluster, &[0, 1, 2, 3, 4]);
+    cluster.agree(5);
+    let limit = 25.0 + 30.0 * started.elapsed().as_secs_f64();
+    for (server, (before, after)) in lagging.into_iter().zip(before.into_iter().zip(rpcs())) {
+        let rpcs = after - before;
+        assert!(
+            rpcs as f64 <= limit,
+            "S{server} got {rpcs} RPCs until its log was made equal: {limit:.0} are the limit"
+        );
+    }
+}
+
+fn count(cluster: &Cluster) {
+    const COMMANDS: u64 = 12;
+    let rpcs = || cluster.network().counts().rpcs;
+    cluster.check_one_leader();
+    let election = rpcs();
+    assert!((1..=30).contains(&election), "{election} RPCs for an election: 30 are the limit");
+
+    let after = in_one_term(|| {
+        let leader = cluster.check_one_leader();
+        let before = rpcs();
+        let commands: Vec<_> = (0..COMMANDS).map(|_| cluster.fresh_command()).collect();
+        let (first, term) = start_in_a_row(cluster, leader, &commands)?;
+        for (index, command) in (first..).zip(&commands) {
+            let applied = cluster.wait(index, 3, Some(term))?;
+            assert!(applied == *command, "index {index} holds another command than was started");
+        }
+        let after = rpcs();
+        let took = after - before;
+        let limit = (COMMANDS + 2) * 3;
+        let settled = !cluster.has_left(term);
+        assert!(!settled || took <= limit, "{took} RPCs for {COMMANDS} commands: {limit} at most");
+        settled.then_some(after)
+    });
+    sleep(ELECTION);
+    let idle = rpcs() - after;
+    assert!(idle <= 60, "{idle} RPCs in an idle second: 60 are the limit");
+}
+
+/// Starts commands at one leader, one right after the other: where the first is, and in which
+/// term; none if the term moves meanwhile.
+fn start_in_a_row(cluster: &Cluster, leader: usize, commands: &[Vec<u8>]) -> Option<(Index, Term)> {
+    let start = |command: &Vec<u8>| cluster.server(leader).start(command.clone()).ok().flatten();
+    let started: Option<Vec<_>> = commands.iter().map(start).collect();
+    let started = started?;
+    let &(first, term) = started.first()?;
+    for (number, &(index, now)) in (0..).zip(&started) {
+        if now != term {
+            return None;
+        }
+        let expected = first + number;
+        assert!(index == expected, "command {number} was to be at index {expected}, not {index}");
+    }
+    Some((first, term))
+}
+
+/// Requests to one follower arrive twice, late and in any order. Whenever the last to arrive is an
+/// old one, the leader is lost, and that follower elects a leader with one that has seen nothing:
+/// what it had confirmed must still be there.
+fn late_append(cluster: &Cluster) {
+    let mut script = cluster.script();
+    let disordered = Faults {
+        duplicate_ppm: 500_000,
+        request_delay: Duration::ZERO..ms(150),
+        ..Faults::reliable().with_long_delays()
+    };
+    for _ in 0..15 {
+        let leader = leader_of(cluster);
+        let [follower, other] = others(cluster, leader);
+        cluster.disconnect(other);
+        cluster.network().set_faults(leader, follower, &disordered);
+        for _ in 0..8 {
+            cluster.start(leader);
+            sleep(script.duration(Duration::ZERO..ms(80)));
+        }
+        sleep(script.duration(Duration::ZERO..ms(200)));
+        cluster.disconnect(leader);
+        cluster.heal_link(leader, follower);
+        cluster.connect(other);
+        cluster.agree(2);
+        cluster.connect(leader);
+        cluster.agree(3);
+    }
+}
+
+/// The leader A has one follower, B, that takes its entries, and whose answers take 15 s. The
+/// others agree on something else, which A and B learn. Then A leads again, with one follower that
+/// has its new entries, and B's answers of the older term arrive: who counts them has a majority.
+fn stale_reply(cluster: &Cluster) {
+    const LATE: Duration = secs(15);
+    cluster.agree(5);
+    let a = leader_of(cluster);
+    let [b, c, d, e] = others(cluster, a);
+    let slow = Faults { reply_delay: LATE..LATE + ms(1), ..cluster.network().faults(b, a) };
+    cluster.network().set_faults(b, a, &slow);
+    disconnect(cluster, &[c, d, e]);
+    let started = Instant::now();
+    start_many(cluster, a, 10);
+    sleep(ms(400));
+    cluster.heal_link(b, a);
+
+    disconnect(cluster, &[a, b]);
+    connect(cluster, &[c, d, e]);
+    cluster.agree(3);
+    connect(cluster, &[a, b]);
+    cluster.agree(5);
+
+    must_elect(cluster, a);
+    // Its answers come all the same: they left long ago.
+    cluster.crash(b);
+    disconnect(cluster, &[d, e]);
+    start_many(cluster, a, 10);
+    sleep((LATE + ELECTION).saturating_sub(started.elapsed()));
+    crash(cluster, &[a, c]);
+    revive(cluster, &[b, d, e]);
+    cluster.agree(3);
+    revive(cluster, &[a, c]);
+    cluster.agree(5);
+}
+
+/// Twenty commands, one after the other: first with two followers, then with one of them a hundred
+/// times slower, then with that one dead. Waiting for it would take more than 2 s.
+fn slow_follower(cluster: &Cluster) {
+    cluster.agree(3);
+    let leader = leader_of(cluster);
+    let [slow, _] = others(cluster, leader);
+    let usual = in_one_term(|| time_of_twenty(cluster, leader));
+    let limit = 2 * usual + secs(1);
+    let faults = Faults {
+        request_delay: ms(20)..ms(100),
+        reply_delay: ms(20)..ms(100),
+        ..Faults::reliable().with_long_delays()
+    };
+    for (from, to) in [(leader, slow), (slow, leader)] {
+        cluster.network().set_faults(from, to, &faults);
+    }
+    let beside_slow = in_one_term(|| time_of_twenty(cluster, leader));
+    cluster.disconnect(slow);
+    let beside_dead = in_one_term(|| time_of_twenty(cluster, leader));
+    for (time, state) in [(beside_slow, "slow"), (beside_dead, "dead")] {
+        assert!(
+            time <= limit,
+            "20 commands took {time:?} with a {state} follower, and {usual:?} without one"
+        );
+    }
+    cluster.heal();
+    cluster.agree(3);
+}
+
+/// How long a leader takes to commit twenty commands, one after the other; none if it does not lead
+/// all the time.
+fn time_of_twenty(cluster: &Cluster, leader: usize) -> Option<Duration> {
+    let started = Instant::now();
+    for _ in 0..20 {
+        let (index, _) = cluster.start(leader)?;
+        let offered = Instant::now();
+        while cluster.applied_by(index) == 0 {
+            if offered.elapsed() > LEADER_WITHIN {
+                return None;
+            }
+            sleep(ms(1));
+        }
+    }
+    Some(started.elapsed())
+}
+
+/// Figure 8, step by step; the letters are the figure's.
+fn old_term_commit(cluster: &Cluster) {
+    cluster.agree(5);
+    let s1 = leader_of(cluster);
+    let [s2, s3, s4, s5] = others(cluster, s1);
+    // (a) S1 leads, and copies an entry to S2 alone.
+    disconnect(cluster, &[s3, s4, s5]);
+    cluster.start(s1);
+    sleep(ms(400));
+    // (b) S1 crashes. S5 is elected by S3, S4 and itself, and takes another entry at that index.
+    cluster.crash(s1);
+    cluster.disconnect(s2);
+    connect(cluster, &[s3, s4, s5]);
+    must_elect(cluster, s5);
+    disconnect(cluster, &[s3, s4]);
+    cluster.start(s5);
+    sleep(ms(100));
+    // (c) S5 crashes. S1 leads again, and copies its entry to S3: a majority has it.
+    cluster.crash(s5);
+    cluster.restart(s1);
+    connect(cluster, &[s2, s3]);
+    must_elect(cluster, s1);
+    sleep(ms(500));
+    // (d) S1 crashes. S5 can be elected by S2, S3 and S4, and overwrites that entry with its own.
+    // (It cannot if S1 began its term with an entry of that term: then this is (e).)
+    cluster.crash(s1);
+    revive(cluster, &[s5]);
+    cluster.connect(s4);
+    cluster.elect(s5, LEADER_WITHIN);
+    cluster.agree(4);
+    cluster.restart(s1);
+    cluster.agree(5);
+}
+
+fn paused_leader(cluster: &Cluster) {
+    for _ in 0..5 {
+        let leader = leader_of(cluster);
+        // Some are on their way when it stops, and some are not.
+        start_many(cluster, leader, 5);
+        cluster.pause(leader);
+        sleep(secs(3));
+        cluster.agree(2);
+        cluster.resume(leader);
+        start_many(cluster, leader, 5);
+        cluster.agree(3);
+    }
+}
+
+/// Of five servers two are dead; of the others one has every entry, and the slowest clock. The two
+/// that cannot win try more often than it does.
+fn outdated_candidates(cluster: &Cluster) {
+    let (complete, outdated) = (0, [1, 2]);
+    let fast_or_slow = |server| if outdated.contains(&server) { 1_200_000 } else { 800_000 };
+    restart_all(cluster, |server| (Duration::ZERO, fast_or_slow(server)));
+    for _ in 0..4 {
+        must_elect(cluster, 3);
+        cluster.agree(5);
+        disconnect(cluster, &outdated);
+        cluster.agree(3);
+        crash(cluster, &[3, 4]);
+        connect(cluster, &outdated);
+        let (leader, _) = cluster.wait_for_leader(LEADER_WITHIN);
+        assert!(leader == complete, "S{leader} leads, but lacks a committed entry");
+        revive(cluster, &[3, 4]);
+    }
+}
+
+/// Messages take 10 ms each way, so whoever has an append on its way for 20 ms sends what comes
+/// meanwhile with the next: two appends for every 20 ms, and the heartbeats.
+fn parallel_starts(cluster: &Cluster) {
+    const THREADS: u64 = 20;
+    const EACH: u64 = 50;
+    cluster.agree(3);
+    cluster.network().update_faults(|faults| {
+        faults.request_delay = ms(10)..ms(11);
+        faults.reply_delay = ms(10)..ms(11);
+    });
+    in_one_term(|| {
+        let leader = leader_of(cluster);
+        let (before, started) = (cluster.network().counts().rpcs, Instant::now());
+        let offer = |_| {
+            let cluster = cluster.clone();
+            thread::spawn(move || start_each(&cluster, leader, EACH))
+        };
+        let threads: Vec<_> = (0..THREADS).map(offer).collect();
+        let accepted: Vec<_> =
+            threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect();
+        let term = accepted.iter().map(|&(_, term, _)| term).max()?;
+        for (index, _, command) in &accepted {
+            let applied = cluster.wait(*index, 3, Some(term))?;
+            assert!(applied == *command, "index {index} holds another command than was started");
+        }
+        let (rpcs, took) = (cluster.network().counts().rpcs - before, started.elapsed());
+        let batches = took.as_millis() as u64 / 20 + 2;
+        let heartbeats = took.as_millis() as u64 / 100 + 1;
+        let limit = 2 * (2 * batches + heartbeats);
+        let settled = !cluster.has_left(term) && accepted.len() as u64 == THREADS * EACH;
+        assert!(
+            !settled || rpcs <= limit,
+            "{rpcs} RPCs to two followers for {} commands within {took:?}: {limit} are the limit",
+            accepted.len()
+        );
+        settled.then_some(())
+    });
+}
+
+/// Starts so many commands at a leader: those that it takes, each with its index and term.
+fn start_each(cluster: &Cluster, leader: usize, count: u64) -> Vec<(Index, Term, Vec<u8>)> {
+    let start = |_| {
+        let command = cluster.fresh_command();
+        let started = cluster.server(leader).start(command.clone()).ok().flatten();
+        started.map(|(index, term)| (index, term, command))
+    };
+    (0..count).filter_map(start).collect()
+}

@@ -1,0 +1,479 @@
+//! 2C: persistence (Raft paper, Figure 2: persistent state; sections 5.1 to 5.4).
+//!
+//! The first eight tests mirror the MIT labs', numbers included. The others let a crash fall where
+//! it hurts: in the middle of a save, right after an answer left, inside a handler; or let
+//! everything go wrong at once. What a crash would make untrue must not have been said: the script
+//! leads to an election that only those can win who forgot, and the oracle sees what they do.
+
+use std::time::Duration;
+
+use harness::runner::{TestCase, Worlds};
+use harness::{Cluster, CrashPlan, CrashPoint, DiskFaults, LEADER_WITHIN};
+use labrpc::Faults;
+use labrt::random::{RngExt, Stream};
+use labrt::thread::{self, JoinHandle, sleep};
+
+use crate::script::{
+    ELECTION, connect, crash, disconnect, leader_of, ms, others, restart_the_crashed, revive, secs,
+    start_everywhere, start_many,
+};
+use crate::swarm;
+
+/// The tests of this part.
+pub const CASES: &[TestCase] = &[
+    TestCase {
+        name: "persist1_2C",
+        claim: "servers that crash, all or one by one, go on with what they had",
+        paper: "Raft §5.2, §5.3; Figure 2: persistent state",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: persist1,
+    },
+    TestCase {
+        name: "persist2_2C",
+        claim: "majorities of servers that were away or crashed know all that was committed",
+        paper: "Raft §5.4.1; Figure 2: persistent state",
+        points: 5,
+        servers: 5,
+        worlds: Worlds::All,
+        body: persist2,
+    },
+    TestCase {
+        name: "persist3_2C",
+        claim: "a leader that crashed with its follower brings a third up to date",
+        paper: "Raft §5.3; Figure 2: persistent state",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: persist3,
+    },
+    TestCase {
+        name: "figure8_2C",
+        claim: "leaders that crash over and over, with and without having copied their entries, \
+                cost nothing that was committed",
+        paper: "Raft §5.4.2, Figure 8",
+        points: 5,
+        servers: 5,
+        worlds: Worlds::All,
+        body: figure8,
+    },
+    TestCase {
+        name: "unreliable_agree_2C",
+        claim: "a network that loses and delays messages costs time only",
+        paper: "Raft §5.3, §5.5",
+        points: 5,
+        servers: 5,
+        worlds: Worlds::All,
+        body: unreliable_agree,
+    },
+    TestCase {
+        name: "figure8_unreliable_2C",
+        claim: "nor do leaders that are cut off, on a network that loses and reorders; and ten \
+                seconds without faults bring agreement",
+        paper: "Raft §5.4.2, Figure 8; §5.3: fast back-up",
+        points: 5,
+        servers: 5,
+        worlds: Worlds::All,
+        body: figure8_unreliable,
+    },
+    TestCase {
+        name: "reliable_churn_2C",
+        claim: "what clients saw committed while servers came and went is committed",
+        paper: "Raft §5.4, §8",
+        points: 5,
+        servers: 5,
+        worlds: Worlds::All,
+        body: reliable_churn,
+    },
+    TestCase {
+        name: "unreliable_churn_2C",
+        claim: "and on a network that loses and delays messages, too",
+        paper: "Raft §5.4, §8",
+        points: 5,
+        servers: 5,
+        worlds: Worlds::All,
+        body: unreliable_churn,
+    },
+    TestCase {
+        name: "crash_at_save_2C",
+        claim: "a crash before, in or after a write to the disk forgets nothing that was answered \
+                for",
+        paper: "Raft Figure 2: updated on stable storage before responding to RPCs",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: crash_at_save,
+    },
+    TestCase {
+        name: "crash_after_answer_2C",
+        claim: "a crash right after an answer left, or arrived, forgets nothing that it promised",
+        paper: "Raft Figure 2: updated on stable storage before responding to RPCs",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: crash_after_answer,
+    },
+    TestCase {
+        name: "crash_in_handler_2C",
+        claim: "nor does a crash anywhere inside a handler",
+        paper: "Raft Figure 2: updated on stable storage before responding to RPCs",
+        points: 5,
+        servers: 3,
+        worlds: Worlds::All,
+        body: crash_in_handler,
+    },
+    TestCase {
+        name: "restart_storm_2C",
+        claim: "servers that restart over and over, within a term and across terms, cost no \
+                safety; and there is progress when it stops",
+        paper: "Raft §5.2, §5.4; Figure 2: persistent state",
+        points: 5,
+        servers: 5,
+        worlds: Worlds::All,
+        body: restart_storm,
+    },
+    TestCase {
+        name: "failing_disk_2C",
+        claim: "a server whose disk fails to sync answers for nothing that may be lost, and comes \
+                back with all it answered for",
+        paper: "Raft Figure 2: updated on stable storage before responding to RPCs",
+        points: 3,
+        servers: 3,
+        worlds: Worlds::All,
+        body: failing_disk,
+    },
+    TestCase {
+        name: "kill_returns_2C",
+        claim: "after kill() all of a server's threads end within a second",
+        paper: "the labs' guide: long-running goroutines check killed()",
+        points: 3,
+        servers: 3,
+        worlds: Worlds::All,
+        body: kill_returns,
+    },
+    TestCase {
+        name: "swarm_2C",
+        claim: "every fault at once, as strong as this run's seed says, costs no safety; and there \
+                is progress when they end",
+        paper: "Raft §5",
+        points: 8,
+        servers: 5,
+        worlds: Worlds::All,
+        body: swarm_of_faults,
+    },
+];
+
+fn persist1(cluster: &Cluster) {
+    cluster.agree(3);
+    revive(cluster, &[0, 1, 2]);
+    cluster.agree(3);
+
+    revive(cluster, &[cluster.check_one_leader()]);
+    cluster.agree(3);
+
+    let leader = cluster.check_one_leader();
+    cluster.disconnect(leader);
+    cluster.agree(2);
+    revive(cluster, &[leader]);
+    // It has to be back before the next one goes.
+    cluster.wait(4, 3, None);
+
+    let [follower, _] = others(cluster, cluster.check_one_leader());
+    cluster.disconnect(follower);
+    cluster.agree(2);
+    revive(cluster, &[follower]);
+    cluster.agree(3);
+}
+
+fn persist2(cluster: &Cluster) {
+    for _ in 0..5 {
+        cluster.agree(5);
+        let leader = cluster.check_one_leader();
+        let [first, second, third, fourth] = others(cluster, leader);
+        disconnect(cluster, &[first, second]);
+        cluster.agree(3);
+        disconnect(cluster, &[leader, third, fourth]);
+        revive(cluster, &[first, second]);
+        sleep(ELECTION);
+        revive(cluster, &[third]);
+        cluster.agree(3);
+        connect(cluster, &[fourth, leader]);
+    }
+    cluster.agree(5);
+}
+
+fn persist3(cluster: &Cluster) {
+    cluster.agree(3);
+    let leader = cluster.check_one_leader();
+    let [follower, away] = others(cluster, leader);
+    cluster.disconnect(away);
+    cluster.agree(2);
+    crash(cluster, &[leader, follower]);
+    cluster.connect(away);
+    revive(cluster, &[leader]);
+    cluster.agree(2);
+    revive(cluster, &[follower]);
+    cluster.agree(3);
+}
+
+/// Steps of the two Figure 8 tests.
+const STEPS: usize = 1_000;
+
+/// Mostly next to no time, and in one of ten cases enough for an entry to be copied.
+fn pause_of_figure8(script: &mut Stream) {
+    let range = if script.chance(100_000) { ms(0)..ELECTION / 2 } else { ms(0)..ms(13) };
+    sleep(script.duration(range));
+}
+
+fn figure8(cluster: &Cluster) {
+    let mut script = cluster.script();
+    cluster.agree(1);
+    for _ in 0..STEPS {
+        let leader = start_everywhere(cluster);
+        pause_of_figure8(&mut script);
+        if let Some(leader) = leader {
+            cluster.crash(leader);
+        }
+        let running = |server: &usize| cluster.server(*server).is_running();
+        if (0..5).filter(running).count() < 3 {
+            let server = script.random_range(0..5);
+            if !running(&server) {
+                cluster.restart(server);
+            }
+        }
+    }
+    cluster.heal();
+    cluster.agree(5);
+}
+
+fn figure8_unreliable(cluster: &Cluster) {
+    let mut script = cluster.script();
+    let unreliable = Faults::unreliable().with_long_delays();
+    cluster.network().set_all_faults(&unreliable);
+    cluster.agree(1);
+    let is_connected = |server: &usize| cluster.network().is_connected(*server);
+    for step in 0..STEPS {
+        if step == 200 {
+            cluster.network().set_all_faults(&unreliable.clone().with_long_reordering());
+        }
+        let leader = start_everywhere(cluster).filter(is_connected);
+        pause_of_figure8(&mut script);
+        if let Some(leader) = leader.filter(|_| script.chance(500_000)) {
+            cluster.disconnect(leader);
+        }
+        if (0..5).filter(is_connected).count() < 3 {
+            let server = script.random_range(0..5);
+            if !is_connected(&server) {
+                cluster.connect(server);
+            }
+        }
+    }
+    connect(cluster, &[0, 1, 2, 3, 4]);
+    cluster.agree(5);
+}
+
+fn unreliable_agree(cluster: &Cluster) {
+    cluster.network().set_all_faults(&Faults::unreliable().with_long_delays());
+    let mut threads = Vec::new();
+    for _ in 0..49 {
+        threads.extend((0..4).map(|_| {
+            let cluster = cluster.clone();
+            thread::spawn(move || cluster.agree(1))
+        }));
+        cluster.agree(1);
+    }
+    cluster.network().set_all_faults(&Faults::reliable().with_long_delays());
+    let agreed = threads.into_iter().filter_map(|thread| thread.join().ok()).count();
+    assert!(agreed == 4 * 49, "{agreed} of {} commands were agreed on", 4 * 49);
+    cluster.agree(5);
+}
+
+fn reliable_churn(cluster: &Cluster) {
+    churn(cluster);
+}
+
+fn unreliable_churn(cluster: &Cluster) {
+    cluster.network().set_all_faults(&Faults::unreliable().with_long_delays());
+    churn(cluster);
+}
+
+/// Three clients offer commands while servers are cut off, crash and come back; in the end all
+/// servers must hold what the clients saw.
+fn churn(cluster: &Cluster) {
+    let mut script = cluster.script();
+    let clients = swarm::Clients::start(cluster, 3);
+    for _ in 0..20 {
+        if script.chance(200_000) {
+            cluster.disconnect(script.random_range(0..5));
+        }
+        if script.chance(500_000) {
+            let server = script.random_range(0..5);
+            if !cluster.server(server).is_running() {
+                cluster.restart(server);
+            }
+            cluster.connect(server);
+        }
+        if script.chance(200_000) {
+            crash_and_cut(cluster, script.random_range(0..5));
+        }
+        // Often enough that not all has settled from one change to the next.
+        sleep(ELECTION * 7 / 10);
+    }
+    sleep(ELECTION);
+    cluster.heal();
+    clients.end_and_check(cluster);
+}
+
+/// As in the labs, where a server that crashed is connected again by its own step.
+fn crash_and_cut(cluster: &Cluster, server: usize) {
+    cluster.crash(server);
+    cluster.disconnect(server);
+}
+
+fn crash_at_save(cluster: &Cluster) {
+    crash_by_plan(cluster, &[CrashPoint::SaveBegun, CrashPoint::SaveDone]);
+}
+
+fn crash_after_answer(cluster: &Cluster) {
+    crash_by_plan(cluster, &[CrashPoint::Answered, CrashPoint::ReplyDelivered]);
+}
+
+fn crash_in_handler(cluster: &Cluster) {
+    crash_by_plan(cluster, &[CrashPoint::HandlerEntered, CrashPoint::SwitchPoint]);
+}
+
+/// In each round a leader and one follower commit while the third is away; one of the two crashes
+/// at a point of its own code, and from then on is alone with the third. What it had answered for
+/// is all that is left of what the other one committed.
+fn crash_by_plan(cluster: &Cluster, points: &[CrashPoint]) {
+    let mut script = cluster.script();
+    for _ in 0..15 {
+        let leader = leader_of(cluster);
+        let [mut follower, mut away] = others(cluster, leader);
+        if script.chance(500_000) {
+            (follower, away) = (away, follower);
+        }
+        let (victim, survivor) = match script.chance(500_000) {
+            true => (leader, follower),
+            false => (follower, leader),
+        };
+        cluster.disconnect(away);
+        cluster.plan_crash(draw_point(victim, points, &mut script));
+        offer_until_crash(cluster, leader, victim, &mut script);
+        // What left before the crash may arrive.
+        sleep(script.duration(Duration::ZERO..ms(6)));
+        cluster.clear_plans();
+        cluster.disconnect(survivor);
+        if !cluster.server(victim).is_running() {
+            cluster.restart(victim);
+        }
+        cluster.connect(away);
+        cluster.agree(2);
+        cluster.connect(survivor);
+    }
+    cluster.agree(3);
+}
+
+/// One of the next few events of these kinds; switch points are far more frequent than others, and
+/// only a simulated world has them.
+fn draw_point(server: usize, points: &[CrashPoint], script: &mut Stream) -> CrashPlan {
+    let drawn = points[script.random_range(0..points.len())];
+    match drawn {
+        CrashPoint::SwitchPoint if labrt::in_simulation() => {
+            CrashPlan { server, point: drawn, nth: 1 + script.below(400) }
+        }
+        CrashPoint::SwitchPoint => {
+            CrashPlan { server, point: CrashPoint::HandlerEntered, nth: 1 + script.below(6) }
+        }
+        point => CrashPlan { server, point, nth: 1 + script.below(6) },
+    }
+}
+
+/// Offers commands to a leader until `victim` has crashed, for a second at most.
+fn offer_until_crash(cluster: &Cluster, leader: usize, victim: usize, script: &mut Stream) {
+    for _ in 0..100 {
+        if !cluster.server(victim).is_running() {
+            return;
+        }
+        cluster.start(leader);
+        sleep(script.duration(Duration::ZERO..ms(10)));
+    }
+}
+
+/// Any number of servers is down at a time, and each comes back soon: within the election of the
+/// term in which it crashed, or after it.
+fn restart_storm(cluster: &Cluster) {
+    let mut script = cluster.script();
+    for _ in 0..60 {
+        start_everywhere(cluster);
+        let range = if script.chance(200_000) { ms(300)..ms(1_200) } else { ms(0)..ms(100) };
+        sleep(script.duration(range));
+        let crashing = 1 + script.random_range(0..3);
+        for _ in 0..crashing {
+            cluster.crash(script.random_range(0..5));
+        }
+        restart_the_crashed(cluster, ms(20 + script.below(40)));
+    }
+    cluster.heal();
+    cluster.agree(5);
+}
+
+fn failing_disk(cluster: &Cluster) {
+    let mut script = cluster.script();
+    for _ in 0..10 {
+        let leader = leader_of(cluster);
+        let [follower, away] = others(cluster, leader);
+        let (victim, survivor) = match script.chance(500_000) {
+            true => (leader, follower),
+            false => (follower, leader),
+        };
+        cluster.disconnect(away);
+        let faults = DiskFaults { sync_failure_ppm: 300_000, ..DiskFaults::default() };
+        cluster.server(victim).set_disk_faults(&faults);
+        for _ in 0..30 {
+            cluster.start(leader);
+            sleep(script.duration(Duration::ZERO..ms(10)));
+        }
+        // Those two alone, on a disk that works again.
+        cluster.disconnect(survivor);
+        cluster.server(victim).set_disk_faults(&DiskFaults::default());
+        cluster.restart(victim);
+        cluster.connect(away);
+        cluster.agree(2);
+        cluster.connect(survivor);
+    }
+    cluster.agree(3);
+}
+
+/// Under load, so that its threads hold locks, wait for them, and are in the middle of calls.
+fn kill_returns(cluster: &Cluster) {
+    let mut script = cluster.script();
+    for _ in 0..5 {
+        let leader = leader_of(cluster);
+        let clients: Vec<JoinHandle<()>> = (0..3)
+            .map(|_| {
+                let cluster = cluster.clone();
+                thread::spawn(move || start_many(&cluster, leader, 20))
+            })
+            .collect();
+        sleep(script.duration(Duration::ZERO..ms(100)));
+        let killed = script.random_range(0..cluster.len());
+        let _ = cluster.server(killed).kill();
+        sleep(secs(1));
+        let left = cluster.server(killed).threads();
+        assert!(
+            left.is_empty(),
+            "S{killed} still has threads 1 s after kill():\n  {}",
+            left.join("\n  ")
+        );
+        clients.into_iter().for_each(|client| drop(client.join()));
+        cluster.restart(killed);
+        cluster.wait_for_agreed_leader(LEADER_WITHIN);
+    }
+    cluster.agree(3);
+}
+
+fn swarm_of_faults(cluster: &Cluster) {
+    swarm::run(cluster);
+}
