@@ -1,5 +1,5 @@
-//! The promises of Figure 3 under random schedules: whatever the network and the crashes do, none is
-//! ever broken; and when they stop, a leader emerges and commits.
+//! The promises of Figure 3 under random schedules: whatever the network and the crashes do, none
+//! is ever broken; and when they stop, a leader emerges and commits.
 
 mod simulation;
 
