@@ -9,17 +9,17 @@
 //!   ([`contract::RaftNode`]).
 //!
 //! ```text
-//!     peers' requests    the clock    own calls' replies    finished writes
-//!            │               │                │                   │
-//!   ┌────────▼───────────────▼────────────────▼───────────────────▼─────────┐
-//!   │ shell      one lock, and under it  core::Node::step(moment, input)    │
-//!   └────────┬───────────────┬────────────────┬───────────────────┬─────────┘
-//!            │               │                │                   │
-//!         answers     the next deadline     calls          states to write
+//!     peers' requests    the clock    own calls' replies    finished writes    commands
+//!            │               │                │                   │               │
+//!   ┌────────▼───────────────▼────────────────▼───────────────────▼───────────────▼────┐
+//!   │ shell      one lock, and under it  core::Node::step(moment, input), or propose   │
+//!   └────────┬───────────────┬────────────────┬───────────────────┬───────────────┬────┘
+//!            │               │                │                   │               │
+//!         answers     the next deadline     calls         updates to write   entries to apply
 //! ```
 //!
 //! What is hard about Raft is in the core, where scripts and random schedules test it without a
-//! single thread. What is hard about threads is in the shell, and knows nothing of votes.
+//! single thread. What is hard about threads is in the shell, and knows nothing of votes and terms.
 //!
 //! Start reading at [`core`], then [`shell`].
 //!

@@ -1,4 +1,4 @@
-//! The claims of the paper about elections, one script each: `tests/scripts/<claim>`.
+//! The claims of the paper about elections and logs, one script each: `tests/scripts/<claim>`.
 //!
 //! A script says what happens to a cluster, and shows below each `---` what the servers did. After
 //! a change that is meant to show, run with `UPDATE_GOLDENFILES=1` and review the difference.
@@ -86,4 +86,37 @@ claims! {
     pre_candidate_returns_to_follower_on_current_leader,
     split_vote_asks_for_prevotes_again,
     two_leaders_in_one_term_are_a_broken_invariant,
+    leader_appends_and_replicates,
+    only_the_leader_takes_commands,
+    entry_is_committed_once_a_majority_has_it_on_disk,
+    leader_counts_its_own_entry_only_when_durable,
+    entry_may_be_committed_before_the_leader_has_it_on_disk,
+    append_does_not_wait_for_the_leaders_disk,
+    cluster_of_one_commits_what_its_disk_has,
+    append_is_not_answered_before_it_is_durable,
+    follower_rejects_append_without_the_entry_before,
+    conflicting_entries_are_replaced,
+    late_append_never_shortens_the_log,
+    duplicated_append_changes_nothing,
+    stale_answer_starts_no_second_chain,
+    answer_of_an_older_term_moves_nothing,
+    stale_rejection_backs_nothing_up,
+    rejection_backs_up_a_term_at_a_time,
+    leader_tries_after_its_last_entry_of_the_conflicting_term,
+    figure_7_followers_a_to_f_converge,
+    figure_8_d_entry_of_an_older_term_is_not_committed_by_counting,
+    figure_8_e_entries_before_one_of_the_own_term_are_committed_with_it,
+    followers_learn_of_commits_with_the_next_append,
+    commit_stops_at_the_last_entry_known_to_match,
+    follower_that_lags_behind_commits_as_it_catches_up,
+    restarted_server_reloads_its_log,
+    lost_append_is_sent_again_with_the_heartbeat,
+    commands_that_come_meanwhile_go_in_one_batch,
+    batch_is_limited_in_bytes,
+    slow_follower_does_not_hold_up_the_others,
+    candidate_without_a_committed_entry_cannot_win,
+    new_leader_forces_its_log_on_the_others_and_keeps_its_own,
+    append_restarts_the_election_timer_though_the_logs_differ,
+    replacing_a_committed_entry_is_a_broken_invariant,
+    crashed_leaders_entries_survive_with_its_followers,
 }

@@ -1,16 +1,26 @@
-//! Leader election: who may speak for the cluster, and how everybody comes to agree on it.
+//! The algorithm: how the servers choose a leader, and how they all come to have its log.
 //!
 //! # What it is for
 //!
-//! A handful of servers are to behave like one that does not fail. Raft has them choose one among
-//! themselves, the leader, and do as it says; if it falls silent, they choose another (paper,
-//! section 5). The choice is the heart of the matter, for it is made by servers that cannot know
-//! whether a silent one is dead, slow or merely cut off. Two promises hold all the same:
+//! A handful of servers are to behave like one that does not fail. Raft has them keep the same log
+//! of commands, in the same order, and carry the commands out one after the other: then they are
+//! all in the same state. To agree on a log they choose one among themselves, the leader, and do
+//! as it says; if it falls silent, they choose another (paper, section 5). All this among servers
+//! that cannot know whether a silent one is dead, slow or merely cut off. These promises hold all
+//! the same, whatever the network loses, doubles, delays or reorders, and whoever crashes when
+//! (Figure 3):
 //!
-//! * **Election safety** (Figure 3): there is at most one leader in a term. Always, whatever the
-//!   network loses, doubles, delays or reorders, and whoever crashes when.
-//! * **A leader emerges** if a majority is up and its messages arrive within the election time-out
-//!   (section 5.6). This one depends on time; safety never does.
+//! * **Election Safety**: there is at most one leader in a term.
+//! * **Leader Append-Only**: a leader never overwrites or deletes entries in its own log.
+//! * **Log Matching**: if two logs have an entry of the same index and term, they are the same up
+//!   to there.
+//! * **Leader Completeness**: an entry that is committed in a term is in the logs of the leaders of
+//!   all later terms.
+//! * **State Machine Safety**: if a server applies an entry at an index, nobody ever applies
+//!   another one there.
+//!
+//! And one promise depends on time, which safety never does: **a leader emerges** and commits what
+//! it is given, if a majority is up and its messages arrive within the election time-out (5.6).
 //!
 //! # Terms and roles
 //!
@@ -33,40 +43,87 @@
 //! it in the old role and return it in the new one, in one file (`raw_node.rs`), so that no leader
 //! can start an election and no follower can win one: it would not compile.
 //!
-//! # The rules
+//! # Elections
 //!
-//! Of Figure 2, these are here, and have the names they have there:
+//! Of Figure 2, these rules are here, and have the names they have there:
 //!
 //! * **Starting an election** (5.2). A follower that hears of no leader for an *election time-out*
 //!   enters the next term, votes for itself and sends RequestVote to all others. The time-out is
 //!   drawn anew each time it starts, from a range: that is what makes a second split vote
-//!   unlikely. It starts again in three cases only: on a valid AppendEntries of the current term,
-//!   on *granting* a vote, on starting an election. A request that is refused does not touch it;
-//!   otherwise a server that cannot win could keep those that can from trying.
+//!   unlikely. It starts again in three cases only: on an AppendEntries of the current term,
+//!   whether the logs agree or not, on *granting* a vote, on starting an election. A request that
+//!   is refused does not touch it; otherwise a server that cannot win could keep those that can
+//!   from trying.
 //! * **Voting** (5.2, 5.4.1). One vote per server and term, first come, first served, and only for
 //!   a candidate whose log is at least as up-to-date as the voter's own: the later last term wins,
 //!   then the longer log ([`LogPosition`]'s order). Any majority that elects shares a server with
 //!   any majority that stored an entry, so whoever wins has all that was committed.
 //! * **Winning** (5.2). More than half of the votes, the own one included. Any two majorities share
-//!   a server, and a server has one vote in a term: hence election safety. Votes are kept as a set
+//!   a server, and a server has one vote in a term: hence Election Safety. Votes are kept as a set
 //!   of voters, for the network may deliver an answer twice.
-//! * **Leading** (5.2). A new leader sends a heartbeat, an AppendEntries without entries, at once
-//!   and then at an interval. A candidate that gets one of its own term has lost, and follows.
+//! * **Leading** (5.2). A new leader sends a heartbeat at once and then at an interval. A candidate
+//!   that gets one of its own term has lost, and follows.
 //!
-//! A lost RPC is not repeated as such: the next heartbeat or the next election is the repetition.
+//! # The life of one command
+//!
+//! 1. **The leader appends it** to its log ([`Node::propose`]), at an index and in its term, and
+//!    issues the write that makes it durable. The two numbers are its name from now on: no other
+//!    entry will ever have both.
+//! 2. **It sends it** to all followers that are not busy with an earlier AppendEntries, without
+//!    waiting for its own disk. To the others it goes, with all that has come meanwhile, when they
+//!    answer: under load commands travel in batches by themselves.
+//! 3. **A follower compares**. An AppendEntries names the entry right before the new ones; if the
+//!    follower does not have that, it refuses. If it has, its log agrees with the leader's up to
+//!    there, and it takes over what is new: that is how Log Matching spreads, entry by entry.
+//!    Entries of its own that differ go, with all that come after them. *Only those*: a late or
+//!    doubled AppendEntries finds what it brings in place, and changes nothing, even if the log
+//!    has grown far beyond it (`log.rs`).
+//! 4. **It answers** when what it took over is on its disk.
+//! 5. **The leader counts**. An entry that a majority has on disk is *committed*, if it is of the
+//!    leader's own term; and with it all that come before it. Not so an older entry by itself: as
+//!    Figure 8 shows, a majority may have it and the next leader still replace it (5.4.2).
+//! 6. **The followers hear** how far the leader has committed with the next AppendEntries, command
+//!    or heartbeat. No message of its own is spent on it.
+//! 7. **Everybody applies it**: whoever drives the core takes committed entries from it whenever it
+//!    likes ([`Node::committed_after`]).
+//!
+//! # Bringing a log into line
+//!
+//! A leader keeps two numbers for each follower (`progress.rs`): `match_index`, up to which their
+//! logs are known to agree, and `next_index`, a guess at what to send next. The guess begins at the
+//! end of the leader's log. If it is too high the follower refuses, and the leader goes back; one
+//! entry at a time would take ages after a long separation. So a refusal tells the term of the
+//! follower's entry, and the first index it has of that term ([`Conflict`]). Has the leader entries
+//! of that term too, it goes on after its last one; has it none, it skips all of the follower's.
+//! Each term costs one refusal at most (end of 5.3).
+//!
+//! A network that reorders and doubles delivers old answers. A success is never wrong, only less
+//! news than one that came before: `match_index` takes the greater. A refusal may be out of date,
+//! and is believed only if it is about the entry that was tried last. Both count in the term they
+//! were asked in, and in no other. And a new batch leaves on the answer to the *last* AppendEntries
+//! alone: otherwise each delayed answer would start another series of them.
+//!
+//! A lost RPC is not repeated as such. Each heartbeat carries what its receiver lacks, up to a
+//! limit in bytes; it, or the next election, is the repetition.
 //!
 //! # Durability
 //!
-//! "Updated on stable storage before responding to RPCs", says Figure 2 of `current_term` and
-//! `voted_for`. Who forgets its vote in a crash votes twice, and then a term can have two leaders.
-//! But disks are slow and the core must not wait. So persisting is an effect that completes later:
-//! a step issues [`Effect::Persist`], and the shell says [`Input::Persisted`] when it is done. In
-//! between the server goes on with the new state, but nobody hears of it: **every message that is
-//! computed while a write is outstanding is held back until the latest write issued before it is
-//! durable**, in order. With nothing outstanding, messages leave at once.
+//! "Updated on stable storage before responding to RPCs", says Figure 2 of the term, the vote and
+//! the log. Who forgets its vote in a crash votes twice, and who forgets an entry takes part of a
+//! majority back. But disks are slow and the core must not wait. So persisting is an effect that
+//! completes later: a step issues [`Effect::Persist`] with what it changed, and the shell says
+//! [`Input::Persisted`] when that is done. In between the server goes on with the new state, but
+//! nobody hears of it: **every answer and every request for a vote that is computed while a write
+//! is outstanding is held back until the latest write issued before it is durable**, in order.
+//! With nothing outstanding, they leave at once.
 //!
-//! A candidate's vote for itself is a vote like any other, and counts once it is durable. So a
-//! server that says it leads has its term and its vote on the disk, in a cluster of one, too.
+//! AppendEntries alone do not wait: while the leader writes, its followers write (dissertation,
+//! 10.2.1). It is safe because they claim nothing about the leader's disk, and because the leader's
+//! term has been durable since its election: see `durability.rs` for the argument.
+//!
+//! A server counts itself by the same rule as others: a candidate its vote for itself, and a leader
+//! its own copy of an entry, once it is durable. So a leader with a slow disk commits by its
+//! followers' copies, and a cluster of one when its disk is done.
 //!
 //! # PreVote
 //!
@@ -89,32 +146,37 @@
 //!
 //! # How it is driven
 //!
-//! [`Node::step`] takes a [`Moment`] and an [`Input`], and appends [`Effect`]s. There is no clock,
-//! thread, lock, socket, file or random source in here: time and chance arrive with the moment. So
-//! the same code runs under threads, in scripts (`raft/tests/scripts`, one for each claim above)
-//! and under random schedules (`raft/tests/election_safety.rs`).
+//! [`Node::step`] takes a [`Moment`] and an [`Input`], and appends [`Effect`]s; so does
+//! [`Node::propose`]. There is no clock, thread, lock, socket, file or random source in here: time
+//! and chance arrive with the moment. So the same code runs under threads, in scripts
+//! (`raft/tests/scripts`, one for each claim above) and under random schedules, which check all of
+//! Figure 3 after each step (`raft/tests/raft_safety.rs`).
 //!
 //! A message that no correct server can have sent, such as a heartbeat of a second leader in a
-//! term, is a broken invariant and panics: all servers of a cluster run the same code, and going
-//! on would hide the bug that made it.
+//! term, or an entry in the place of a committed one, is a broken invariant and panics: all servers
+//! of a cluster run the same code, and going on would hide the bug that made it.
 //!
 //! # Reading order
 //!
-//! `message.rs`, `step.rs` (what goes in and out), `raw_node.rs` (the rules), then `follower.rs`,
-//! `pre_candidate.rs`, `candidate.rs`, `leader.rs`; `durability.rs` and `server.rs` beside them.
+//! `message.rs`, `step.rs`, `persistent.rs` (what goes in and out), `log.rs`, `raw_node.rs` (the
+//! rules for all), then `follower.rs`, `pre_candidate.rs`, `candidate.rs`, `progress.rs`,
+//! `leader.rs`; `durability.rs` and `server.rs` beside them.
 //!
 //! # What is left out
 //!
-//! * Log replication and commitment: paper, 5.3 and 5.4. So heartbeats carry no entries, `success`
-//!   says no more than that the term is the receiver's, `leader_commit` is 0, and the log is the
-//!   place where it ends.
-//! * Log compaction: paper, section 7.
+//! * Log compaction: paper, section 7. The log knows that something may come before its first
+//!   entry, but nothing ever does.
+//! * An entry without a command at the beginning of a term, which would commit those of older terms
+//!   at once: paper, section 8. The labs expect their commands at consecutive indices; so an entry
+//!   of an older term may wait for the next command.
+//! * More than one AppendEntries under way to a follower: dissertation, 10.2.2.
+//! * Read-only requests that do not go through the log: paper, section 8.
 //! * Changes of membership: paper, section 6; dissertation, chapter 4.
 //! * Check-quorum, a leader that steps down when it no longer reaches a majority: dissertation,
 //!   6.2. A leader that is cut off here believes in itself until it hears of a newer term.
 //! * Leadership transfer: dissertation, 3.10.
 //! * A restarted server grants pre-votes at once, though it may have heard from a leader just
-//!   before it crashed. At worst, again, an election that need not have been.
+//!   before it crashed. At worst an election that need not have been.
 
 mod candidate;
 mod config;

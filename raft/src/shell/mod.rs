@@ -3,15 +3,16 @@
 //! # What it is for
 //!
 //! The core decides, and does nothing. Somebody has to look at the clock, answer the peers'
-//! requests, call the peers, and write to the disk: that is the shell. It decides nothing that
-//! Raft is about; each thread in here has an input to bring and an effect to carry out.
+//! requests, call the peers, write to the disk, and hand the service what is committed: that is the
+//! shell. It decides nothing that Raft is about; each thread in here has an input to bring and an
+//! effect to carry out.
 //!
 //! # The step
 //!
-//! Everything goes through one place, `Shell::step` in `shared.rs`: take the lock, give the core
-//! one input, sort what it wants done, release the lock, do it. Nothing that can block happens
-//! under the lock: no call to a peer, no write to the disk, no sleep. So `get_state` and every
-//! handler get the lock at once, whatever hangs elsewhere.
+//! Everything goes through one place, `shared.rs`: take the lock, give the core one input, sort
+//! what it wants done, release the lock, do it. Nothing that can block happens under the lock: no
+//! call to a peer, no write to the disk, no handing over to the service, no sleep. So `get_state`,
+//! `start` and every handler get the lock at once, whatever hangs elsewhere.
 //!
 //! The moment of a step is read under the lock, so that time never runs backwards for the core.
 //!
@@ -21,6 +22,7 @@
 //! |---|---|---|---|
 //! | ticker | the core's next deadline | `Tick` | `ticker.rs` |
 //! | disk writer | something to write, then the disk | `Persisted` | `writer.rs` |
+//! | applier | something committed, then the service | nothing | `applier.rs` |
 //! | handler, one per request | the core's answer | `Request` | `rpc.rs` |
 //! | caller, one per call | the peer | `Reply` | `rpc.rs` |
 //!
@@ -28,37 +30,55 @@
 //! earlier time, as by becoming the leader, wakes it; one that moves it to a later time does not,
 //! since that is what nearly every message does: the ticker wakes once in vain and sleeps again.
 //!
-//! **The writer** takes the newest state that is to be written and leaves out those before it: one
-//! write then covers them all. While the disk works the server goes on; what it wants to say
-//! meanwhile the core holds back until the write is done.
+//! **The writer** takes all updates that have come since it last looked, appends each to the
+//! journal as a record, and has the disk sync once (group commit). Every update has to get there,
+//! and in order, for each says what *changed*. While the disk works the server goes on; what it
+//! wants to say meanwhile the core holds back until the write is done.
 //!
-//! **A handler** leaves a channel with the core's state and blocks until the answer comes through
-//! it. That may take a write of the disk, or two.
+//! **The applier** has a place in the log and takes committed entries after it, some at a time,
+//! when it is ready for them: nothing is queued for a slow service but what is in the log anyway.
+//! The channel to the service is a rendezvous, so the send may take as long as the service likes;
+//! and the service may call this server meanwhile, which is why no lock is held.
 //!
-//! **A caller** lives for one call. A call to a dead server may block for seconds, and heartbeats
-//! are due every 100 ms all the same, to that server too, so no call may wait for another. A call
-//! that fails is no input: the next heartbeat or election is the repetition.
+//! **A handler** takes the core's answer from the step that its request was. If a write stands
+//! before the answer, the handler leaves a channel and blocks until it comes through.
+//!
+//! **A caller** makes a call, brings the reply, and goes on with the call that follows from it: a
+//! chain of AppendEntries to one peer stays on one thread. A call to a dead server may block for
+//! seconds, and heartbeats are due every 100 ms all the same, to that server too, so no call may
+//! wait for another: each call that the core wants beside that has a thread of its own. The threads
+//! come from a pool, and hardly ever does one have to be spawned. A call that fails is no input:
+//! the next heartbeat or election is the repetition.
+//!
+//! # One command, from `start` to the service
+//!
+//! `start` has the core append it, and returns its index and term at once. The step leaves an
+//! update to the writer, and calls to callers. Followers' handlers have their cores compare and
+//! store, and wait for their own writers. The reply comes back with a caller; as soon as a majority
+//! is durable that step moves the commit index, and wakes the applier. The followers' appliers
+//! follow with the next AppendEntries.
 //!
 //! # Ends
 //!
 //! A crash unwinds every thread wherever it is, and needs nothing done here. What the next
-//! incarnation finds is what the disk had when it happened; if that is not a state that a Raft
-//! server wrote, the server refuses to start. To begin again from nothing could mean a second vote
-//! in a term, and that is the one thing Raft must never do.
+//! incarnation finds is what the disk had when it happened; if that is not what a Raft server
+//! wrote, the server refuses to start. To begin again from nothing could mean a second vote in a
+//! term, or an entry less on a majority of disks, and that is what Raft must never do.
 //!
-//! [`kill`](contract::RaftNode::kill) ends the threads one by one: ticker and writer are woken and
-//! leave, callers leave when their call returns, and the handlers' channels close. A handler then
-//! has no answer, and says just that: its reply is `None`, which the caller takes for a lost call.
-//! A made-up refusal would have to name a term and, once there are logs, would claim that they
-//! differ; no answer at all claims nothing. A killed server keeps its term, but leads no longer.
+//! [`kill`](contract::RaftNode::kill) ends the threads one by one: ticker, writer and applier are
+//! woken and leave, idle callers too, the others when their call returns, and the handlers'
+//! channels close. A handler then has no answer, and says just that: its reply is `None`, which the
+//! caller takes for a lost call. A made-up refusal would have to name a term and would claim that
+//! the logs differ; no answer at all claims nothing. A killed server keeps its term, but leads no
+//! longer.
+//!
+//! **A disk that fails** has the same end as `kill`. After a failed sync nobody knows what is on
+//! the disk, and no second try will tell; so the server says nothing any more, and whoever starts
+//! it again has it read what is there.
 //!
 //! # What is left out
 //!
-//! * The log: paper, 5.3. So [`start`](contract::RaftNode::start) returns `None` on every server,
-//!   the leader included, and the channel for applied entries is dropped unused. A replicator for
-//!   each peer will take the callers' place for AppendEntries, and an applier will be one more
-//!   thread with a channel.
-//! * Snapshots: paper, section 7.
+//! * Snapshots: paper, section 7. So the journal grows for ever.
 //! * A limit to callers: a leader has about 70 of them waiting if a peer takes 7 s to fail.
 
 mod applier;

@@ -5,8 +5,8 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use raft::core::{
-    Config, ConfigError, Effect, HardState, Input, LogPosition, Moment, Node, Reply, Request,
-    RequestId, ServerId, WriteId,
+    CallId, Config, ConfigError, Effect, Input, Moment, Node, PersistentState, Reply, Request,
+    RequestId, ServerId, Update, WriteId,
 };
 
 use super::network::{Message, Network};
@@ -17,15 +17,16 @@ pub(crate) struct Server {
     pub(crate) node: Option<Node>,
     incarnation: u64,
     /// What a crash leaves.
-    pub(crate) durable: HardState,
+    pub(crate) durable: PersistentState,
     /// Writes under way, oldest first.
-    pub(crate) pending: Vec<(WriteId, HardState)>,
-    pub(crate) log: LogPosition,
+    pub(crate) pending: Vec<(WriteId, Update)>,
     pub(crate) clock: Duration,
     /// The server's "random" number, the same for each draw until the script changes it.
     pub(crate) jitter: u32,
     /// The requests to be answered, by id.
     unanswered: BTreeMap<RequestId, Message>,
+    /// How many AppendEntries it has rejected since the script last asked.
+    pub(crate) rejections: u64,
 }
 
 /// The servers, their network, and the account of what happened since the last command.
@@ -35,6 +36,8 @@ pub(crate) struct Cluster {
     config: Config,
     /// Whether writes wait for the script, or complete at once.
     slow_disks: bool,
+    /// How many commands were proposed: each one is another number.
+    commands: u64,
     output: String,
 }
 
@@ -44,7 +47,8 @@ impl Cluster {
     pub(crate) fn new(nodes: usize, config: Config, slow_disks: bool) -> Result<Self, ConfigError> {
         let servers = (0..nodes).map(|id| Server::new(jitter(id as u128, nodes as u128))).collect();
         let network = Network::default();
-        let mut cluster = Self { servers, network, config, slow_disks, output: String::new() };
+        let (commands, output) = (0, String::new());
+        let mut cluster = Self { servers, network, config, slow_disks, commands, output };
         for id in 0..nodes {
             cluster.start(id)?;
         }
@@ -57,7 +61,7 @@ impl Cluster {
         let config = self.config.clone();
         let server = &mut self.servers[id];
         let moment = server.moment();
-        let node = Node::new(id, nodes, config, server.durable, server.log, moment)?;
+        let node = Node::new(id, nodes, config, server.durable.clone(), moment)?;
         server.node = Some(node);
         server.incarnation += 1;
         server.pending.clear();
@@ -72,25 +76,50 @@ impl Cluster {
     pub(crate) fn crash(&mut self, id: ServerId) {
         let server = &mut self.servers[id];
         server.node = None;
-        let disk = show::hard_state(server.durable);
+        let disk = show::persistent(&server.durable);
         self.say(format_args!("S{id} crashes; on its disk: {disk}"));
     }
 
     /// Gives a server one input and carries out what it answers.
     pub(crate) fn step(&mut self, id: ServerId, input: Input) {
-        let server = &mut self.servers[id];
-        let moment = server.moment();
+        let moment = self.servers[id].moment();
+        self.drive(id, |node, effects| node.step(moment, input, effects));
+    }
+
+    /// Offers a server a command of its own.
+    pub(crate) fn propose(&mut self, id: ServerId) {
+        self.commands += 1;
+        let command = self.commands.to_be_bytes();
+        let mut position = None;
+        self.drive(id, |node, effects| position = node.propose(command.as_slice().into(), effects));
+        if position.is_none() {
+            self.say(format_args!("S{id} does not lead"));
+        }
+    }
+
+    /// Has a server do something, says what is new about it, and carries out what it wants done.
+    fn drive(&mut self, id: ServerId, act: impl FnOnce(&mut Node, &mut Vec<Effect>)) {
         let mut effects = Vec::new();
-        let node = server.node.as_mut().expect("only running servers are given inputs");
+        let node = self.servers[id].node.as_mut().expect("only running servers act");
         let (before, due_before) = (View::of(node), node.next_deadline());
-        node.step(moment, input, &mut effects);
+        let log_before = node.log().clone();
+        let commit_before = node.commit_index();
+        act(node, &mut effects);
         let (after, due_after) = (View::of(node), node.next_deadline());
+        let commit = node.commit_index();
+        let log_change = show::log_change(&log_before, node.log());
 
         if before != after {
             self.say(format_args!("S{id} was {before}; is {after}"));
         }
         if due_before != due_after {
             self.say(format_args!("S{id} timer due at {}", show::ms(due_after)));
+        }
+        if let Some(change) = log_change {
+            self.say(format_args!("S{id} {change}"));
+        }
+        if commit != commit_before {
+            self.say(format_args!("S{id} commits up to {commit}"));
         }
         for effect in effects {
             self.carry_out(id, effect);
@@ -99,12 +128,12 @@ impl Cluster {
 
     fn carry_out(&mut self, id: ServerId, effect: Effect) {
         match effect {
-            Effect::Call { to, request } => self.send_request(id, to, request),
+            Effect::Call { to, call, request } => self.send_request(id, to, call, request),
             Effect::Answer { id: request_id, reply } => self.send_reply(id, request_id, reply),
-            Effect::Persist { write, hard_state } => {
-                let state = show::hard_state(hard_state);
-                self.say(format_args!("S{id} writes w{}: {state}", write.0));
-                self.servers[id].pending.push((write, hard_state));
+            Effect::Persist { write, update } => {
+                let shown = show::update(&update);
+                self.say(format_args!("S{id} writes w{}: {shown}", write.0));
+                self.servers[id].pending.push((write, update));
                 if !self.slow_disks {
                     self.persist(id, write);
                 }
@@ -113,12 +142,21 @@ impl Cluster {
     }
 
     /// Puts a request on its way.
-    pub(crate) fn send_request(&mut self, from: ServerId, to: ServerId, request: Request) {
+    pub(crate) fn send_request(
+        &mut self,
+        from: ServerId,
+        to: ServerId,
+        call: CallId,
+        request: Request,
+    ) {
         let incarnation = self.servers[from].incarnation;
-        self.send(Message { number: 0, from, to, incarnation, request, reply: None });
+        self.send(Message { number: 0, from, to, incarnation, call, request, reply: None });
     }
 
     fn send_reply(&mut self, from: ServerId, id: RequestId, reply: Reply) {
+        if let Reply::AppendEntries(reply) = &reply {
+            self.servers[from].rejections += u64::from(reply.conflict.is_some());
+        }
         let call = self.servers[from].unanswered.remove(&id);
         let call = call.expect("a server answers each request at most once");
         self.send(Message { from, to: call.from, reply: Some(reply), ..call });
@@ -139,7 +177,9 @@ impl Cluster {
         }
         self.say(format_args!("S{to} gets m{number} from S{from}: {message}"));
         let input = match message.reply.clone() {
-            Some(reply) => Input::Reply { from, request: message.request, reply },
+            Some(reply) => {
+                Input::Reply { from, call: message.call, request: message.request, reply }
+            }
             None => self.receive_request(message),
         };
         self.step(to, input);
@@ -170,8 +210,8 @@ impl Cluster {
     /// Completes a server's writes up to this one.
     pub(crate) fn persist(&mut self, id: ServerId, write: WriteId) {
         let server = &mut self.servers[id];
-        for (_, hard_state) in server.pending.extract_if(.., |(pending, _)| *pending <= write) {
-            server.durable = hard_state;
+        for (_, update) in server.pending.extract_if(.., |(pending, _)| *pending <= write) {
+            server.durable.apply(update).expect("updates fit each other in the order of issue");
         }
         if self.slow_disks {
             self.say(format_args!("S{id} has w{} on its disk", write.0));
@@ -199,12 +239,12 @@ impl Server {
         Self {
             node: None,
             incarnation: 0,
-            durable: HardState::default(),
+            durable: PersistentState::default(),
             pending: Vec::new(),
-            log: LogPosition::default(),
             clock: Duration::ZERO,
             jitter,
             unanswered: BTreeMap::new(),
+            rejections: 0,
         }
     }
 

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use raft::core::{
-    AppendEntriesArgs, Config, HardState, Index, Input, LogPosition, Request, ServerId, Term,
-    WriteId,
+    AppendEntriesArgs, CallId, Config, Entry, HardState, Index, Input, LogPosition, LogUpdate,
+    PersistentState, Request, ServerId, Term, Update, WriteId,
 };
 
 use super::cluster::{self, Cluster};
@@ -26,6 +26,8 @@ pub(crate) enum Command {
         nodes: usize,
         #[arg(key)]
         pre_vote: Option<bool>,
+        #[arg(key)]
+        max_append_bytes: Option<usize>,
         #[arg(key, optional)]
         slow_disks: bool,
     },
@@ -36,7 +38,7 @@ pub(crate) enum Command {
         #[arg(key)]
         vote: Option<ServerId>,
         #[arg(key, optional)]
-        log: LogEnd,
+        log: Terms,
     },
     Timeout {
         server: ServerId,
@@ -48,6 +50,10 @@ pub(crate) enum Command {
         servers: Vec<ServerId>,
     },
     Campaign(ServerId),
+    Propose {
+        server: ServerId,
+        count: Option<u64>,
+    },
     Deliver {
         #[arg(optional)]
         numbers: Vec<u64>,
@@ -74,6 +80,10 @@ pub(crate) enum Command {
         to: ServerId,
         #[arg(key)]
         term: Term,
+        #[arg(key, optional)]
+        prev: At,
+        #[arg(key, optional)]
+        commit: Index,
     },
     Settle,
     Persist {
@@ -86,6 +96,8 @@ pub(crate) enum Command {
     Heal,
     Network,
     Status,
+    Logs,
+    Rejections,
 }
 
 impl Command {
@@ -93,14 +105,17 @@ impl Command {
     pub(crate) fn run(&self, cluster: &mut Cluster) -> Outcome {
         match self {
             Self::Cluster { .. } => Ok(()),
-            Self::Disk { server, term, vote, log } => disk(cluster, *server, *term, *vote, *log),
+            Self::Disk { server, term, vote, log } => disk(cluster, *server, *term, *vote, log),
             Self::Timeout { server, timeout } => self::timeout(cluster, *server, *timeout),
             Self::Tick { time, servers } => tick(cluster, *time, servers),
             Self::Campaign(server) => campaign(cluster, *server),
+            Self::Propose { server, count } => propose(cluster, *server, count.unwrap_or(1)),
             Self::Deliver { numbers, from, to } => deliver(cluster, &filter(numbers, *from, *to)),
             Self::Drop { numbers, from, to } => drop(cluster, &filter(numbers, *from, *to)),
             Self::Duplicate { numbers } => duplicate(cluster, &filter(numbers, None, None)),
-            Self::ForgeHeartbeat { from, to, term } => forge_heartbeat(cluster, *from, *to, *term),
+            Self::ForgeHeartbeat { from, to, term, prev, commit } => {
+                forge_heartbeat(cluster, *from, *to, *term, *prev, *commit)
+            }
             Self::Settle => settle(cluster),
             Self::Persist { server, write } => persist(cluster, *server, *write),
             Self::Crash(server) => crash(cluster, *server),
@@ -109,36 +124,44 @@ impl Command {
             Self::Heal => partition(cluster, &[]),
             Self::Network => network(cluster),
             Self::Status => status(cluster),
+            Self::Logs => logs(cluster),
+            Self::Rejections => rejections(cluster),
         }
     }
 }
 
 /// Starts a cluster. Writes complete at once, unless the disks are slow.
 ///
-/// `cluster nodes=5 pre_vote=false slow_disks=true`
+/// `cluster nodes=5 pre_vote=false slow_disks=true`, `cluster nodes=3 max_append_bytes=1`
 pub(crate) fn cluster(
     nodes: usize,
     pre_vote: Option<bool>,
+    max_append_bytes: Option<usize>,
     slow_disks: bool,
 ) -> Result<Cluster, Box<dyn Error>> {
-    let config = Config::default();
-    let config = Config { pre_vote: pre_vote.unwrap_or(config.pre_vote), ..config };
+    let mut config = Config::default();
+    config.pre_vote = pre_vote.unwrap_or(config.pre_vote);
+    config.max_append_bytes = max_append_bytes.unwrap_or(config.max_append_bytes);
     Ok(Cluster::new(nodes, config, slow_disks)?)
 }
 
-/// Starts a server again from this disk: term, vote, and the log's last term/index.
+/// Starts a server again from this disk: term, vote, and the terms of the log's entries.
 ///
-/// `disk 0 term=3 vote=1 log=2/5`
+/// `disk 0 term=3 vote=1 log="1 1 2"`
 fn disk(
     cluster: &mut Cluster,
     id: ServerId,
     current_term: Term,
     voted_for: Option<ServerId>,
-    log: LogEnd,
+    log: &Terms,
 ) -> Outcome {
-    let server = known(cluster, id)?;
-    server.durable = HardState { current_term, voted_for };
-    server.log = log.0;
+    let update = Update {
+        hard_state: Some(HardState { current_term, voted_for }),
+        log: Some(LogUpdate { after: 0, entries: log.entries() }),
+    };
+    let mut durable = PersistentState::default();
+    durable.apply(update)?;
+    known(cluster, id)?.durable = durable;
     cluster.start(id)?;
     Ok(())
 }
@@ -189,6 +212,15 @@ fn campaign(cluster: &mut Cluster, id: ServerId) -> Outcome {
     Ok(())
 }
 
+/// Offers a server new commands, one after the other.
+///
+/// `propose 0`, `propose 0 3`
+fn propose(cluster: &mut Cluster, id: ServerId, count: u64) -> Outcome {
+    running(cluster, id)?;
+    (0..count).for_each(|_| cluster.propose(id));
+    Ok(())
+}
+
 /// Delivers the messages that are in flight, or some of them. What is sent in answer stays in
 /// flight.
 ///
@@ -230,17 +262,25 @@ fn duplicate(cluster: &mut Cluster, filter: &Filter) -> Outcome {
 
 /// Delivers a heartbeat that its sender never sent: what no correct cluster does.
 ///
-/// `forge_heartbeat from=2 to=1 term=3`
-fn forge_heartbeat(cluster: &mut Cluster, from: ServerId, to: ServerId, term: Term) -> Outcome {
+/// `forge_heartbeat from=2 to=1 term=3`, `forge_heartbeat from=2 to=1 term=3 prev=1@1 commit=3`
+fn forge_heartbeat(
+    cluster: &mut Cluster,
+    from: ServerId,
+    to: ServerId,
+    term: Term,
+    prev: At,
+    leader_commit: Index,
+) -> Outcome {
     running(cluster, to)?;
     let args = AppendEntriesArgs {
         term,
         leader_id: from,
-        prev_log_index: 0,
-        prev_log_term: 0,
-        leader_commit: 0,
+        prev_log_index: prev.0.index,
+        prev_log_term: prev.0.term,
+        entries: Vec::new(),
+        leader_commit,
     };
-    cluster.send_request(from, to, Request::AppendEntries(args));
+    cluster.send_request(from, to, CallId(0), Request::AppendEntries(args));
     deliver(cluster, &Filter { from: Some(from), to: Some(to), ..Filter::default() })
 }
 
@@ -322,9 +362,32 @@ fn status(cluster: &mut Cluster) -> Outcome {
         let now = server.node.as_ref().map_or("down".to_owned(), |node| {
             format!("{}, timer due at {}", View::of(node), show::ms(node.next_deadline()))
         });
-        let disk = show::hard_state(server.durable);
-        let log = show::log(server.log);
-        cluster.say(format_args!("S{id} {now}; on its disk: {disk}, log {log}"));
+        let disk = show::persistent(&server.durable);
+        cluster.say(format_args!("S{id} {now}; on its disk: {disk}"));
+    }
+    Ok(())
+}
+
+/// Shows the logs of all servers that are up, and how much of each is known to be committed.
+///
+/// `logs`
+fn logs(cluster: &mut Cluster) -> Outcome {
+    for id in 0..cluster.servers.len() {
+        if let Some(node) = &cluster.servers[id].node {
+            let (log, commit) = (show::log(node.log()), node.commit_index());
+            cluster.say(format_args!("S{id} {log}, committed up to {commit}"));
+        }
+    }
+    Ok(())
+}
+
+/// Shows how many AppendEntries each server has rejected since the last time.
+///
+/// `rejections`
+fn rejections(cluster: &mut Cluster) -> Outcome {
+    for id in 0..cluster.servers.len() {
+        let count = std::mem::take(&mut cluster.servers[id].rejections);
+        cluster.say(format_args!("S{id} rejected {count}"));
     }
     Ok(())
 }
@@ -355,17 +418,40 @@ impl FromStr for Ms {
     }
 }
 
-/// Where a log ends, such as `2/5`: term 2, index 5.
+/// A place in a log, such as `5@2`: index 5, term 2.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct LogEnd(LogPosition);
+pub(crate) struct At(LogPosition);
 
-impl FromStr for LogEnd {
+impl FromStr for At {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (term, index) = text.split_once('/').ok_or("a log's end is TERM/INDEX")?;
+        let (index, term) = text.split_once('@').ok_or("a place in a log is INDEX@TERM")?;
         let number = |text: &str| text.parse().map_err(|error: ParseIntError| error.to_string());
-        let (term, index): (Term, Index) = (number(term)?, number(index)?);
-        Ok(Self(LogPosition { term, index }))
+        Ok(Self(LogPosition { term: number(term)?, index: number(index)? }))
+    }
+}
+
+/// A log as the paper draws it, such as `1 1 4`: the terms of its entries. The commands do not show
+/// here; an entry's command follows from its place and its term, as in any run of Raft.
+#[derive(Clone, Default)]
+pub(crate) struct Terms(Vec<Term>);
+
+impl FromStr for Terms {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let term = |text: &str| text.parse().map_err(|error: ParseIntError| error.to_string());
+        Ok(Self(text.split_whitespace().map(term).collect::<Result<_, _>>()?))
+    }
+}
+
+impl Terms {
+    fn entries(&self) -> Vec<Entry> {
+        let entry = |(index, term): (Index, &Term)| Entry {
+            term: *term,
+            command: format!("{index}@{term}").into_bytes().into(),
+        };
+        (1..).zip(&self.0).map(entry).collect()
     }
 }

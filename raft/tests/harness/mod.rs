@@ -24,8 +24,9 @@ impl goldenscript::Runner for Runner {
         command: &Command,
         _context: &goldenscript::Context,
     ) -> Result<String, Box<dyn Error>> {
-        if let Command::Cluster { nodes, pre_vote, slow_disks } = command {
-            self.cluster = Some(commands::cluster(*nodes, *pre_vote, *slow_disks)?);
+        if let Command::Cluster { nodes, pre_vote, max_append_bytes, slow_disks } = command {
+            let cluster = commands::cluster(*nodes, *pre_vote, *max_append_bytes, *slow_disks)?;
+            self.cluster = Some(cluster);
         }
         let cluster = self.cluster.as_mut().ok_or("a script begins with `cluster nodes=N`")?;
         command.run(cluster)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use raft::core::{Reply, Request, ServerId};
+use raft::core::{CallId, Reply, Request, ServerId};
 
 /// A message in flight.
 #[derive(Clone)]
@@ -13,6 +13,7 @@ pub(crate) struct Message {
     pub(crate) to: ServerId,
     /// The caller's incarnation: whoever restarted does not wait for answers any more.
     pub(crate) incarnation: u64,
+    pub(crate) call: CallId,
     pub(crate) request: Request,
     /// None as long as it is the request itself that travels.
     pub(crate) reply: Option<Reply>,

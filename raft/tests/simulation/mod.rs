@@ -3,27 +3,27 @@
 mod oracle;
 mod random;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use raft::core::{
-    Config, Effect, HardState, Input, LogPosition, Moment, Node, Reply, Request, RequestId,
-    ServerId, WriteId,
+    CallId, Config, Effect, Input, Moment, Node, PersistentState, Reply, Request, RequestId,
+    ServerId, Update, WriteId,
 };
 
-use oracle::Oracle;
+use oracle::{Before, Oracle};
 pub(crate) use random::Random;
 
 /// A server: its incarnation, if it is up, and its disk.
 struct Server {
     node: Option<Node>,
     incarnation: u64,
-    durable: HardState,
-    pending: Vec<(WriteId, HardState)>,
-    last_log: LogPosition,
+    durable: PersistentState,
+    pending: Vec<(WriteId, Update)>,
     /// Its own clock's offset from the simulation's.
     offset: Duration,
-    /// By request id: the caller, its incarnation, and what it asked.
-    requests: Vec<(ServerId, u64, Request)>,
+    /// The requests by id, as they came.
+    requests: Vec<Message>,
 }
 
 /// A message in flight; a request as long as it has no reply.
@@ -33,6 +33,7 @@ struct Message {
     to: ServerId,
     /// The caller's.
     incarnation: u64,
+    call: CallId,
     request: Request,
     reply: Option<Reply>,
 }
@@ -44,6 +45,9 @@ pub(crate) struct Simulation {
     pub(crate) duplicates: u64,
     servers: Vec<Server>,
     in_flight: Vec<Message>,
+    /// The servers on one side of a cut.
+    side: BTreeSet<ServerId>,
+    commands: u64,
     config: Config,
     now: Duration,
     /// Whether writes complete at once.
@@ -51,19 +55,22 @@ pub(crate) struct Simulation {
 }
 
 impl Simulation {
-    /// One to five servers in an early term, with logs of different length.
+    /// One to five servers that start for the first time.
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let servers: Vec<_> = (0..=random.below(5)).map(|_| Server::new(&mut random)).collect();
-        let last_logs = servers.iter().map(|server| server.last_log).collect();
-        let config = Config { pre_vote: random.one_in(2), ..Config::default() };
+        // Half of the time an append carries but one entry or two.
+        let max_append_bytes = if random.one_in(2) { 60 } else { 1 << 20 };
+        let config = Config { pre_vote: random.one_in(2), max_append_bytes, ..Config::default() };
         let mut simulation = Self {
             random,
-            oracle: Oracle::new(last_logs),
+            oracle: Oracle::default(),
             crashes: 0,
             duplicates: 0,
             servers,
             in_flight: Vec::new(),
+            side: BTreeSet::new(),
+            commands: 0,
             config,
             now: Duration::ZERO,
             fast_disks: false,
@@ -77,11 +84,14 @@ impl Simulation {
         let id = self.random.index(self.servers.len());
         match self.random.below(100) {
             0..8 => self.pass_time(),
-            8..60 => self.deliver_any(false),
-            60..67 => self.deliver_any(true),
-            67..71 => self.lose_any(),
-            71..96 => self.persist_some(id),
-            96..98 => self.crash(id),
+            8..58 => self.deliver_any(false),
+            58..63 => self.deliver_any(true),
+            63..65 => self.lose_any(),
+            65..72 => self.propose(id),
+            72..73 => self.cut(),
+            73..74 => self.side.clear(),
+            74..97 => self.persist_some(id),
+            97..98 => self.crash(id),
             _ => (0..self.servers.len()).for_each(|id| self.start(id)),
         }
     }
@@ -89,35 +99,50 @@ impl Simulation {
     /// From now on nothing goes wrong. What is in flight still arrives.
     pub(crate) fn heal(&mut self) {
         self.fast_disks = true;
+        self.side.clear();
         for id in 0..self.servers.len() {
             self.start(id);
             self.persist_all(id);
         }
     }
 
-    /// Runs from timer to timer, until there is a leader whom everybody follows.
-    pub(crate) fn run_until_a_leader_is_followed_by_all(&mut self) {
+    /// Runs from timer to timer, offering commands, until all have committed one of the present
+    /// leader's and all that comes before it.
+    pub(crate) fn run_until_all_agree(&mut self) {
         const LIMIT: Duration = Duration::from_secs(60);
         let start = self.now;
-        while !self.is_settled() {
-            assert!(self.now < start + LIMIT, "no leader in a minute without faults");
-            while !self.in_flight.is_empty() {
-                let message = self.in_flight.remove(0);
-                self.deliver(message);
-            }
-            self.advance_to_next_deadline();
-            self.tick_all();
+        while !self.all_agree() {
+            assert!(self.now < start + LIMIT, "no agreement in a minute without faults");
+            self.run_to_next_deadline();
+            (0..self.servers.len()).for_each(|id| self.propose(id));
+            self.deliver_all();
+            self.run_to_next_deadline();
         }
     }
 
-    fn is_settled(&self) -> bool {
-        let mut nodes = self.servers.iter().filter_map(|server| server.node.as_ref());
-        let leader = nodes.clone().find(|node| node.is_leader());
-        leader.is_some_and(|leader| {
-            nodes.all(|node| {
-                node.leader() == Some(leader.id()) && node.current_term() == leader.current_term()
-            })
-        })
+    /// Runs until the next timer has struck, and all that follows from it has been said.
+    fn run_to_next_deadline(&mut self) {
+        self.advance_to_next_deadline();
+        self.tick_all();
+        self.deliver_all();
+    }
+
+    fn deliver_all(&mut self) {
+        while !self.in_flight.is_empty() {
+            let message = self.in_flight.remove(0);
+            self.deliver(message);
+        }
+    }
+
+    fn all_agree(&self) -> bool {
+        let Some(leader) = self.nodes().find(|node| node.is_leader()) else { return false };
+        let (term, last) = (leader.current_term(), leader.last_log());
+        let agrees = |node: &Node| node.commit_index() == last.index && node.last_log() == last;
+        last.term == term && self.nodes().all(agrees)
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = &Node> + Clone {
+        self.servers.iter().filter_map(|server| server.node.as_ref())
     }
 
     /// Mostly up to the next timer; now and then so far that several strike at once.
@@ -144,7 +169,9 @@ impl Simulation {
         if self.in_flight.is_empty() {
             return;
         }
-        let index = self.random.index(self.in_flight.len());
+        // Half of the time in order: else nearly everything that arrives is old news.
+        let random = self.random.one_in(2);
+        let index = if random { self.random.index(self.in_flight.len()) } else { 0 };
         if duplicate {
             self.duplicates += 1;
             self.deliver(self.in_flight[index].clone());
@@ -152,6 +179,10 @@ impl Simulation {
             let message = self.in_flight.remove(index);
             self.deliver(message);
         }
+    }
+
+    fn cut(&mut self) {
+        self.side = (0..self.servers.len()).filter(|_| self.random.one_in(2)).collect();
     }
 
     fn lose_any(&mut self) {
@@ -162,30 +193,50 @@ impl Simulation {
     }
 
     fn deliver(&mut self, message: Message) {
-        let Message { from, to, incarnation, request, reply } = message;
+        let Message { from, to, incarnation, call, .. } = message;
+        if self.side.contains(&from) != self.side.contains(&to) {
+            return;
+        }
         let server = &mut self.servers[to];
-        let input = match reply {
+        let input = match message.reply {
             Some(_) if server.incarnation != incarnation => return,
-            Some(reply) => Input::Reply { from, request, reply },
+            Some(reply) => Input::Reply { from, call, request: message.request, reply },
             None => {
                 let id = RequestId(server.requests.len() as u64);
-                server.requests.push((from, incarnation, request.clone()));
+                let request = message.request.clone();
+                server.requests.push(message);
                 Input::Request { from, id, request }
             }
         };
         self.step(to, input);
     }
 
-    /// Gives a server that is up one input, and checks what it does.
+    /// Gives a server that is up one input.
     fn step(&mut self, id: ServerId, input: Input) {
         let moment = self.moment(id);
+        self.drive(id, |node, effects| node.step(moment, input, effects));
+    }
+
+    /// Offers a server that is up a command that nobody else has.
+    fn propose(&mut self, id: ServerId) {
+        self.commands += 1;
+        let command = self.commands.to_be_bytes();
+        self.drive(id, |node, effects| {
+            node.propose(command.as_slice().into(), effects);
+        });
+    }
+
+    /// Has a server that is up do something, and checks what it does.
+    fn drive(&mut self, id: ServerId, act: impl FnOnce(&mut Node, &mut Vec<Effect>)) {
         let server = &mut self.servers[id];
         let Some(node) = &mut server.node else { return };
-        let term_before = node.current_term();
+        let (before, commit_before) = (Before::of(node), node.commit_index());
         let mut effects = Vec::new();
-        node.step(moment, input, &mut effects);
-        assert!(node.current_term() >= term_before, "the term of S{id} went back");
-        self.oracle.observe(node, server.durable);
+        act(node, &mut effects);
+        self.oracle.observe(&before, node, server.durable.hard_state);
+        if node.commit_index() > commit_before {
+            self.check_commit(id);
+        }
         for effect in effects {
             self.carry_out(id, effect);
         }
@@ -194,22 +245,38 @@ impl Simulation {
         }
     }
 
+    fn check_commit(&mut self, id: ServerId) {
+        let disks: Vec<_> = self.servers.iter().map(|server| &server.durable).collect();
+        let Some(committer) = &self.servers[id].node else { return };
+        self.oracle.commits_up_to(committer, &disks);
+        let nodes = self.servers.iter().filter_map(|server| server.node.as_ref());
+        nodes.for_each(|node| self.oracle.check_leader(committer, node));
+    }
+
     fn carry_out(&mut self, id: ServerId, effect: Effect) {
         let server = &mut self.servers[id];
         match effect {
-            Effect::Call { to, request } => {
-                self.oracle.request_leaves(id, &request, server.durable);
-                let incarnation = server.incarnation;
-                self.in_flight.push(Message { from: id, to, incarnation, request, reply: None });
+            Effect::Call { to, call, request } => {
+                self.oracle.request_leaves(id, &request, server.durable.hard_state);
+                let (from, incarnation, reply) = (id, server.incarnation, None);
+                self.in_flight.push(Message { from, to, incarnation, call, request, reply });
             }
             Effect::Answer { id: request_id, reply } => {
-                let (to, incarnation, request) = server.requests[request_id.0 as usize].clone();
-                self.oracle.reply_leaves(id, &request, &reply, server.durable);
-                let reply = Some(reply);
-                self.in_flight.push(Message { from: id, to, incarnation, request, reply });
+                let asked = server.requests[request_id.0 as usize].clone();
+                self.oracle.reply_leaves(id, &asked.request, &reply, &server.durable);
+                let (from, to, reply) = (id, asked.from, Some(reply));
+                self.in_flight.push(Message { from, to, reply, ..asked });
             }
-            Effect::Persist { write, hard_state } => server.pending.push((write, hard_state)),
+            Effect::Persist { write, update } => self.issue_write(id, write, update),
         }
+    }
+
+    fn issue_write(&mut self, id: ServerId, write: WriteId, update: Update) {
+        let Server { node, pending, .. } = &mut self.servers[id];
+        if let (Some(node), Some(log)) = (node, &update.log) {
+            self.oracle.log_changes(node, log);
+        }
+        pending.push((write, update));
     }
 
     /// Completes some of a server's writes, the oldest first.
@@ -230,9 +297,15 @@ impl Simulation {
 
     fn persist(&mut self, id: ServerId, count: usize) {
         let server = &mut self.servers[id];
-        let (write, hard_state) = server.pending[count - 1];
-        server.pending.drain(..count);
-        server.durable = hard_state;
+        let write = server.pending[count - 1].0;
+        for (_, update) in server.pending.drain(..count) {
+            let replaced = update
+                .log
+                .as_ref()
+                .map_or(0, |log| server.durable.log.last().index.saturating_sub(log.after));
+            self.oracle.replaced += replaced;
+            server.durable.apply(update).expect("updates fit each other in the order of issue");
+        }
         self.step(id, Input::Persisted { write });
     }
 
@@ -252,8 +325,7 @@ impl Simulation {
         let config = self.config.clone();
         let server = &mut self.servers[id];
         if server.node.is_none() {
-            let (durable, last_log) = (server.durable, server.last_log);
-            let node = Node::new(id, servers, config, durable, last_log, moment);
+            let node = Node::new(id, servers, config, server.durable.clone(), moment);
             server.node = Some(node.expect("the disk holds what a server of this cluster wrote"));
         }
     }
@@ -265,16 +337,11 @@ impl Simulation {
 
 impl Server {
     fn new(random: &mut Random) -> Self {
-        let current_term = random.below(3);
-        let term = random.below(current_term + 1);
-        // The first entry has a term, and there is none of term 0.
-        let index = if term == 0 { 0 } else { 1 + random.below(2) };
         Self {
             node: None,
             incarnation: 0,
-            durable: HardState { current_term, voted_for: None },
+            durable: PersistentState::default(),
             pending: Vec::new(),
-            last_log: LogPosition { term, index },
             offset: Duration::from_millis(random.below(1000)),
             requests: Vec::new(),
         }

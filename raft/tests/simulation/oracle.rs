@@ -2,40 +2,125 @@
 
 use std::collections::BTreeMap;
 
-use raft::core::{HardState, LogPosition, Node, Reply, Request, ServerId, Term};
+use raft::core::{
+    AppendEntriesArgs, AppendEntriesReply, Entry, HardState, Index, Log, LogPosition, LogUpdate,
+    Node, PersistentState, Reply, Request, ServerId, Term,
+};
 
+#[derive(Default)]
 pub(crate) struct Oracle {
-    last_logs: Vec<LogPosition>,
     leaders: BTreeMap<Term, ServerId>,
     /// Whom each server told, in each term, that it has its vote.
     votes: BTreeMap<(ServerId, Term), ServerId>,
+    /// Every entry that any server ever had, with the term of the one before it.
+    entries: BTreeMap<(Index, Term), (Entry, Term)>,
+    /// Entries 1, 2, ... as somebody committed them.
+    committed: Vec<Entry>,
+    pub(crate) rejections: u64,
+    pub(crate) replaced: u64,
+}
+
+/// A server before a step, as far as it matters.
+pub(crate) struct Before {
+    term: Term,
+    commit_index: Index,
+    last_log: LogPosition,
+    is_leader: bool,
+}
+
+impl Before {
+    pub(crate) fn of(node: &Node) -> Self {
+        Self {
+            term: node.current_term(),
+            commit_index: node.commit_index(),
+            last_log: node.last_log(),
+            is_leader: node.is_leader(),
+        }
+    }
 }
 
 impl Oracle {
-    pub(crate) fn new(last_logs: Vec<LogPosition>) -> Self {
-        Self { last_logs, leaders: BTreeMap::new(), votes: BTreeMap::new() }
+    pub(crate) fn elections(&self) -> u64 {
+        self.leaders.len() as u64
     }
 
-    pub(crate) fn elections(&self) -> usize {
-        self.leaders.len()
+    pub(crate) fn commits(&self) -> u64 {
+        self.committed.len() as u64
     }
 
     /// A server after a step.
-    pub(crate) fn observe(&mut self, node: &Node, durable: HardState) {
-        if !node.is_leader() {
-            return;
-        }
+    pub(crate) fn observe(&mut self, before: &Before, node: &Node, durable: HardState) {
         let (id, term) = (node.id(), node.current_term());
+        assert!(term >= before.term, "the term of S{id} went back");
+        assert!(node.commit_index() >= before.commit_index, "S{id} takes a commit back");
+        if node.is_leader() {
+            self.observe_leader(node, durable);
+            if before.is_leader && before.term == term {
+                let kept = node.log().contains(before.last_log);
+                assert!(kept, "S{id}, a leader, deletes entries of its own log");
+            }
+        }
+    }
+
+    /// Election Safety: at most one leader in a term. Leader Completeness: it has all that has been
+    /// committed before its term.
+    fn observe_leader(&mut self, node: &Node, durable: HardState) {
+        let (id, term) = (node.id(), node.current_term());
+        let is_new = !self.leaders.contains_key(&term);
         let leader = *self.leaders.entry(term).or_insert(id);
         assert_eq!(leader, id, "two leaders in term {term}");
         let own_vote = HardState { current_term: term, voted_for: Some(id) };
         assert_eq!(durable, own_vote, "S{id} leads by a vote that a crash would undo");
-        let last_log = self.last_logs[id];
-        let not_ahead = self.last_logs.iter().filter(|other| **other <= last_log).count();
-        assert!(
-            2 * not_ahead > self.last_logs.len(),
-            "S{id} leads, but a majority has a log more up-to-date"
-        );
+        if is_new {
+            for (index, entry) in (1..).zip(&self.committed) {
+                check_leader_has(node, index, entry);
+            }
+        }
+    }
+
+    /// A server's log changes. Log Matching: two entries of the same index and term are the same,
+    /// and so are those before them, in all logs there ever were.
+    pub(crate) fn log_changes(&mut self, node: &Node, update: &LogUpdate) {
+        let mut prev_term = node.log().term_at(update.after).expect("a log has no gaps");
+        for (index, entry) in (update.after + 1..).zip(&update.entries) {
+            let first = (entry.clone(), prev_term);
+            let known = self.entries.entry((index, entry.term)).or_insert(first);
+            let matches = known.0 == *entry && known.1 == prev_term;
+            assert!(
+                matches,
+                "the entry at {index} of term {} is not the same in all logs",
+                entry.term
+            );
+            prev_term = entry.term;
+        }
+    }
+
+    /// A server commits up to an index. State Machine Safety: nobody ever committed another entry
+    /// there. And what is committed survives any minority's crash: it is on a majority of disks.
+    pub(crate) fn commits_up_to(&mut self, node: &Node, disks: &[&PersistentState]) {
+        let entries = node.log().after(0);
+        for (index, entry) in (1..=node.commit_index()).zip(entries) {
+            match self.committed.get(index as usize - 1) {
+                Some(first) => assert_eq!(entry, first, "two entries are committed at {index}"),
+                None => {
+                    let position = LogPosition { term: entry.term, index };
+                    let copies = disks.iter().filter(|disk| disk.log.contains(position)).count();
+                    assert!(
+                        2 * copies > disks.len(),
+                        "the entry at {index} is committed, but only {copies} disks have it"
+                    );
+                    self.committed.push(entry.clone());
+                }
+            }
+        }
+    }
+
+    /// Leader Completeness, for a leader that was elected before the commit was noticed.
+    pub(crate) fn check_leader(&self, committer: &Node, leader: &Node) {
+        if leader.is_leader() && leader.current_term() >= committer.current_term() {
+            let index = committer.commit_index();
+            check_leader_has(leader, index, &self.committed[index as usize - 1]);
+        }
     }
 
     /// A request leaves a server with this on its disk.
@@ -56,19 +141,22 @@ impl Oracle {
         id: ServerId,
         request: &Request,
         reply: &Reply,
-        durable: HardState,
+        durable: &PersistentState,
     ) {
+        let hard_state = durable.hard_state;
         match (request, reply) {
             (Request::RequestVote(args), Reply::RequestVote(reply)) => {
-                check_term(id, reply.term, durable);
+                check_term(id, reply.term, hard_state);
                 if reply.vote_granted {
                     assert_eq!(reply.term, args.term, "a vote is given in the candidate's term");
-                    self.vote(id, reply.term, args.candidate_id, durable);
+                    self.vote(id, reply.term, args.candidate_id, hard_state);
                 }
             }
-            (Request::PreVote(_), Reply::PreVote(reply)) => check_term(id, reply.term, durable),
-            (Request::AppendEntries(_), Reply::AppendEntries(reply)) => {
-                check_term(id, reply.term, durable);
+            (Request::PreVote(_), Reply::PreVote(reply)) => check_term(id, reply.term, hard_state),
+            (Request::AppendEntries(args), Reply::AppendEntries(reply)) => {
+                check_term(id, reply.term, hard_state);
+                self.rejections += u64::from(reply.conflict.is_some());
+                check_stored(id, args, *reply, durable);
             }
             _ => panic!("{reply:?} is no answer to {request:?}"),
         }
@@ -84,6 +172,12 @@ impl Oracle {
     }
 }
 
+fn check_leader_has(leader: &Node, index: Index, entry: &Entry) {
+    let (id, term) = (leader.id(), leader.current_term());
+    let has = leader.log().contains(LogPosition { term: entry.term, index });
+    assert!(has, "S{id} leads term {term} without the entry at {index}, which is committed");
+}
+
 /// No server speaks of a term that it might not know after a crash.
 fn check_term(id: ServerId, term: Term, durable: HardState) {
     assert!(
@@ -91,4 +185,20 @@ fn check_term(id: ServerId, term: Term, durable: HardState) {
         "S{id} speaks of term {term}, but has {} on its disk",
         durable.current_term
     );
+}
+
+/// No server says that it has stored what it might not have after a crash. (A leader of a newer
+/// term may have replaced it meanwhile: then it cannot have been committed.)
+fn check_stored(
+    id: ServerId,
+    args: &AppendEntriesArgs,
+    reply: AppendEntriesReply,
+    durable: &PersistentState,
+) {
+    if reply.success && durable.hard_state.current_term == reply.term {
+        let last_term = args.entries.last().map_or(args.prev_log_term, |entry| entry.term);
+        let last = LogPosition { term: last_term, index: args.last_index() };
+        let log: &Log = &durable.log;
+        assert!(log.contains(last), "S{id} says that it has {last:?}, but its disk has not");
+    }
 }
