@@ -38,7 +38,16 @@ impl RaftNode for Follower {
 
 const fn case(name: &'static str, body: fn(&Cluster)) -> TestCase {
     let (claim, paper) = ("a test that misbehaves costs itself alone", "none");
-    TestCase { name, claim, paper, points: 1, servers: 2, worlds: Worlds::All, body }
+    TestCase {
+        name,
+        claim,
+        paper,
+        points: 1,
+        mirrored: false,
+        servers: 2,
+        worlds: Worlds::All,
+        body,
+    }
 }
 
 const CASES: &[TestCase] = &[

@@ -12,6 +12,8 @@ pub struct TestCase {
     pub paper: &'static str,
     /// What passing is worth.
     pub points: u32,
+    /// Whether it mirrors a test of the MIT labs; if not, it is one of our own.
+    pub mirrored: bool,
     /// Servers in its cluster.
     pub servers: usize,
     /// Where it makes sense.
