@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::time::Duration;
 
 use labrt::channel::{self, Receiver, Sender};
 use labrt::trace;
@@ -183,7 +184,7 @@ pub(super) struct View {
     leader: Option<ServerId>,
     last_log: LogPosition,
     commit_index: Index,
-    deadline: std::time::Duration,
+    deadline: Duration,
 }
 
 impl View {
