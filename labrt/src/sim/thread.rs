@@ -25,7 +25,7 @@ use super::group::GroupId;
 use super::report::Failure;
 use super::strategy::ThreadId;
 use super::world::{Core, World};
-use crate::raw::{self, Fiber, Suspender};
+use crate::raw::{self, Fiber, Suspender, WorldCell};
 
 /// Address space for each stack; pages are used as they are touched.
 const STACK_BYTES: usize = 512 * 1024;
@@ -226,18 +226,18 @@ pub struct Killed;
 
 /// Where a thread's result waits for whoever joins it.
 pub(crate) struct Packet<T> {
-    result: Mutex<Option<std::thread::Result<T>>>,
+    result: WorldCell<Option<std::thread::Result<T>>>,
     finished: ObjectId,
 }
 
 impl<T> Packet<T> {
     fn put(&self, world: &World, result: std::thread::Result<T>) {
-        *self.result.lock() = Some(result);
+        self.result.with(|slot| *slot = Some(result));
         self.finished.wake(world, usize::MAX);
     }
 
     pub(crate) fn is_finished(&self) -> bool {
-        self.result.lock().is_some()
+        self.result.with(|result| result.is_some()).unwrap_or(false)
     }
 }
 
@@ -248,7 +248,7 @@ impl World {
         new: NewThread,
         body: impl FnOnce() -> T + Send + 'static,
     ) -> Arc<Packet<T>> {
-        let packet = Arc::new(Packet { result: Mutex::new(None), finished: ObjectId::new() });
+        let packet = Arc::new(Packet { result: WorldCell::new(None), finished: ObjectId::new() });
         let theirs = Arc::clone(&packet);
         let id = self.core.borrow_mut().add_thread(new, self.running());
         let fiber = Fiber::new(take_stack(), move |suspender| {
@@ -316,7 +316,7 @@ impl World {
         self.point(place);
         let key = packet.finished.key(self);
         loop {
-            if let Some(result) = packet.result.lock().take() {
+            if let Some(result) = packet.result.with(Option::take).flatten() {
                 return result;
             }
             let blocked = || !packet.is_finished();
