@@ -13,31 +13,24 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::Arc;
-
-use corosensei::stack::DefaultStack;
-use parking_lot::Mutex;
 
 use super::decisions::DecisionKind;
 use super::futex::{Key, ObjectId, WaitFor, Woken};
 use super::group::GroupId;
 use super::report::Failure;
+use super::stacks::Stacks;
 use super::strategy::ThreadId;
 use super::world::{Core, World};
 use crate::raw::{self, Fiber, Suspender, WorldCell};
 
-/// Address space for each stack; pages are used as they are touched.
-const STACK_BYTES: usize = 512 * 1024;
-/// Stacks kept for the next thread, in this or a later world.
-const STACKS_KEPT: usize = 1024;
 /// Calls that a thread may make while it is being ended, before it is given up as leaked.
 const DYING_STEPS_MAX: u32 = 100_000;
 
 /// Above the numbers of all other threads.
 const OBSERVER_NUMBERS: u32 = 1 << 31;
-
-static STACKS: Mutex<Vec<DefaultStack>> = Mutex::new(Vec::new());
 
 /// Where a thread stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,13 +52,34 @@ pub(crate) struct Wait {
     pub(crate) deadline: Option<u64>,
 }
 
+/// What a thread is called in reports; put into words only when there is one.
+#[derive(Debug)]
+pub(crate) struct Label {
+    group: Arc<str>,
+    name: Option<String>,
+    number: u32,
+    spawned_at: &'static Location<'static>,
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, name, number, spawned_at } = self;
+        match name {
+            Some(name) => write!(f, "{group}/{name}"),
+            None => {
+                let (file, line) = (spawned_at.file(), spawned_at.line());
+                write!(f, "{group}/thread-{number} (spawned at {file}:{line})")
+            }
+        }
+    }
+}
+
 /// One simulated thread.
 pub(crate) struct Thread {
-    pub(crate) name: Option<Arc<str>>,
+    pub(crate) label: Arc<Label>,
     /// Counts spawns: the same thread has the same number in every replay.
     pub(crate) number: u32,
     pub(crate) group: GroupId,
-    pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) state: State,
     pub(crate) wait: Wait,
     /// Tells this wait from earlier ones, for timers that come late.
@@ -90,30 +104,30 @@ pub(crate) struct Threads {
     free: Vec<ThreadId>,
     spawned: u32,
     observers: u32,
+    stacks: Stacks,
 }
 
 /// What a thread is to be.
 pub(crate) struct NewThread {
-    pub(crate) name: Option<Arc<str>>,
+    pub(crate) name: Option<String>,
     pub(crate) group: GroupId,
     pub(crate) observer: bool,
     pub(crate) spawned_at: &'static Location<'static>,
 }
 
 impl Thread {
-    fn new(new: NewThread, number: u32, wait_number: u64) -> Self {
-        let place = new.spawned_at;
+    fn new(label: Arc<Label>, group: GroupId, observer: bool) -> Self {
+        let place = label.spawned_at;
         Self {
-            name: new.name,
-            number,
-            group: new.group,
-            spawned_at: place,
+            number: label.number,
+            label,
+            group,
             state: State::Runnable,
             wait: Wait { what: WaitFor::Nothing, place, deadline: None },
-            wait_number,
+            wait_number: 0,
             keys: Vec::new(),
             woken: Woken::Ready,
-            observer: new.observer,
+            observer,
             steps: 0,
             dying: false,
             dying_steps: 0,
@@ -160,14 +174,19 @@ impl Threads {
         &mut self.slots[id as usize]
     }
 
-    fn add(&mut self, new: NewThread) -> ThreadId {
-        let number = self.next_number(new.observer);
+    fn add(&mut self, new: NewThread, group_name: &Arc<str>) -> ThreadId {
+        let NewThread { name, group, observer, spawned_at } = new;
+        let number = self.next_number(observer);
+        let label = Label { group: Arc::clone(group_name), name, number, spawned_at };
+        let thread = Thread::new(Arc::new(label), group, observer);
         if let Some(id) = self.free.pop() {
-            let wait_number = self.get(id).wait_number + 1;
-            *self.get_mut(id) = Thread::new(new, number, wait_number);
+            let before = std::mem::replace(self.get_mut(id), thread);
+            // Timers of the thread that had the slot before are none of this one's.
+            self.get_mut(id).wait_number = before.wait_number + 1;
+            self.get_mut(id).keys = before.keys;
             return id;
         }
-        self.slots.push(Thread::new(new, number, 0));
+        self.slots.push(thread);
         ThreadId::try_from(self.slots.len() - 1).expect("a world has fewer than 2^32 threads")
     }
 
@@ -251,14 +270,15 @@ impl World {
         let packet = Arc::new(Packet { result: WorldCell::new(None), finished: ObjectId::new() });
         let theirs = Arc::clone(&packet);
         let id = self.core.borrow_mut().add_thread(new, self.running());
-        let fiber = Fiber::new(take_stack(), move |suspender| {
+        let stack = self.core.borrow_mut().threads.stacks.take();
+        let fiber = Fiber::new(stack, move |suspender| {
             let world = raw::world().expect("a simulated thread runs inside its world");
             world.core.borrow_mut().threads.get_mut(id).suspender = Some(suspender);
             world.run_body(id, body, &theirs);
         });
         let mut core = self.core.borrow_mut();
         core.threads.get_mut(id).fiber = Some(fiber);
-        core.name_for_watchdog(&self.pulse, id);
+        core.label_for_watchdog(&self.pulse, id);
         core.make_runnable(id);
         packet
     }
@@ -344,7 +364,7 @@ impl World {
         let mut core = self.core.borrow_mut();
         if ended {
             core.retire(id);
-            give_stack_back(fiber.into_stack());
+            core.threads.stacks.give_back(fiber.into_stack());
         } else {
             core.threads.get_mut(id).fiber = Some(fiber);
         }
@@ -391,7 +411,7 @@ impl World {
 impl Core {
     fn add_thread(&mut self, new: NewThread, spawner: Option<ThreadId>) -> ThreadId {
         let (group, observer) = (new.group, new.observer);
-        let id = self.threads.add(new);
+        let id = self.threads.add(new, self.groups.name(group));
         if !self.groups.is_alive(group) {
             self.threads.get_mut(id).dying = true;
             self.crashes.push(group);
@@ -440,21 +460,5 @@ impl Core {
         // blocks would then abort the process: its stack stays where it is.
         std::mem::forget(thread.fiber.take());
         self.leaked.push(format!("{name} at {place}"));
-    }
-}
-
-fn take_stack() -> DefaultStack {
-    let kept = STACKS.lock().pop();
-    kept.unwrap_or_else(|| {
-        DefaultStack::new(STACK_BYTES).unwrap_or_else(|error| {
-            panic!("no memory for the stack of another simulated thread: {error}")
-        })
-    })
-}
-
-fn give_stack_back(stack: DefaultStack) {
-    let mut stacks = STACKS.lock();
-    if stacks.len() < STACKS_KEPT {
-        stacks.push(stack);
     }
 }

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use super::report::{Failure, FailureKind};
 use super::strategy::ThreadId;
+use super::thread::Label;
 use super::world::Core;
 use super::{Config, OnStuck};
 use crate::raw::{self, OsThread, PlaceCell};
@@ -34,7 +35,8 @@ pub(crate) struct Pulse {
     /// The running thread's slot + 1; 0 in the scheduler.
     running: AtomicU64,
     place: PlaceCell,
-    names: Mutex<Vec<String>>,
+    /// By slot.
+    labels: Mutex<Vec<Arc<Label>>>,
 }
 
 impl Pulse {
@@ -61,7 +63,8 @@ impl Pulse {
             return "a timer's callback".to_string();
         }
         let index = usize::try_from(slot).unwrap_or(0).checked_sub(1);
-        index.and_then(|index| self.names.lock().get(index).cloned()).unwrap_or_default()
+        let label = index.and_then(|index| self.labels.lock().get(index).cloned());
+        label.map(|label| label.to_string()).unwrap_or_default()
     }
 
     /// Scheduler code that belongs to somebody else begins: a timer's callback.
@@ -79,16 +82,14 @@ impl Pulse {
 }
 
 impl Core {
-    /// The watchdog cannot look a name up in the core: it is written down for it, once per slot
-    /// for nameless threads.
-    pub(super) fn name_for_watchdog(&self, pulse: &Pulse, id: ThreadId) {
-        let mut names = pulse.names.lock();
-        let index = id as usize;
-        if index >= names.len() {
-            names.resize(index + 1, String::new());
-        }
-        if names[index].is_empty() || self.threads.get(id).name.is_some() {
-            names[index] = self.thread_name(id);
+    /// The watchdog cannot look a name up in the core: it is written down for it.
+    pub(super) fn label_for_watchdog(&self, pulse: &Pulse, id: ThreadId) {
+        let label = Arc::clone(&self.threads.get(id).label);
+        let mut labels = pulse.labels.lock();
+        // Slots are given out one after the other.
+        match labels.get_mut(id as usize) {
+            Some(before) => *before = label,
+            None => labels.push(label),
         }
     }
 }
