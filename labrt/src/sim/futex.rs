@@ -153,7 +153,10 @@ impl Objects {
     }
 
     pub(crate) fn forget_waiter(&mut self, key: Key, thread: ThreadId) {
-        self.by_key[key as usize].waiters.retain(|&waiter| waiter != thread);
+        let waiters = &mut self.by_key[key as usize].waiters;
+        if let Some(index) = waiters.iter().position(|&waiter| waiter == thread) {
+            waiters.remove(index);
+        }
     }
 }
 
@@ -176,10 +179,12 @@ impl World {
         if !still_blocked() {
             return Woken::Ready;
         }
-        if deadline.is_some_and(|deadline| deadline <= self.now()) {
+        let mut core = self.core.borrow_mut();
+        if deadline.is_some_and(|deadline| deadline <= core.now) {
             return Woken::TimedOut;
         }
-        self.core.borrow_mut().enqueue(me, Wait { what, place, deadline }, keys);
+        core.enqueue(me, Wait { what, place, deadline }, keys);
+        drop(core);
         self.suspend(me);
         let mut core = self.core.borrow_mut();
         std::mem::replace(&mut core.threads.get_mut(me).woken, Woken::Ready)

@@ -142,7 +142,7 @@ impl Thread {
         self.state = State::Waiting;
         self.wait = wait;
         self.wait_number += 1;
-        self.keys.extend_from_slice(keys);
+        keys.iter().for_each(|&key| self.keys.push(key));
         self.wait_number
     }
 
@@ -371,16 +371,25 @@ impl World {
     }
 
     /// Begins, or begins again, the unwinding of the running thread if its group has crashed.
+    #[inline]
     pub(crate) fn raise_if_dying(&self, me: ThreadId) {
+        if self.core.borrow().threads.get(me).dying {
+            self.raise_unless_unwinding(me);
+        }
+    }
+
+    #[cold]
+    fn raise_unless_unwinding(&self, me: ThreadId) {
         let mut core = self.core.borrow_mut();
         let thread = core.threads.get_mut(me);
-        if thread.dying && !thread.is_unwinding() {
+        if !thread.is_unwinding() {
             thread.unwinding = true;
             drop(core);
             self.raise(me);
         }
     }
 
+    #[inline]
     fn raise(&self, thread: ThreadId) -> ! {
         let number = self.core.borrow().threads.get(thread).number;
         resume_unwind(Box::new(Kill { world: self.serial, thread, number }))
