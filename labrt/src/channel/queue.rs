@@ -5,9 +5,9 @@
 //! back. `try_send` and a select cannot wait so, and send only if a receiver waits. The message
 //! wakes that receiver, which from then on waits for nothing else, and takes it.
 
-use std::collections::VecDeque;
 use std::panic::Location;
 
+use super::messages::Messages;
 use super::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
 use crate::raw::{self, WorldCell, WorldRef};
 use crate::sim::futex::{ObjectId, WaitFor, Woken};
@@ -15,7 +15,7 @@ use crate::sim::futex::{ObjectId, WaitFor, Woken};
 type Place = &'static Location<'static>;
 
 struct State<T> {
-    messages: VecDeque<(u64, T)>,
+    messages: Messages<T>,
     tickets: u64,
     senders: usize,
     receivers: usize,
@@ -53,7 +53,7 @@ fn begin(world: WorldRef, place: Place) -> bool {
 
 impl<T> Queue<T> {
     pub(super) fn new(capacity: Option<usize>) -> Self {
-        let messages = VecDeque::new();
+        let messages = Messages::default();
         let state = State { messages, tickets: 0, senders: 1, receivers: 1 };
         let (arrivals, room) = (ObjectId::new(), ObjectId::new());
         Self { state: WorldCell::new(state), capacity, arrivals, room }
@@ -139,7 +139,7 @@ impl<T> Queue<T> {
     }
 
     fn holds(&self, ticket: u64) -> bool {
-        self.with_state(|state| state.messages.iter().any(|&(other, _)| other == ticket))
+        self.with_state(|state| state.messages.position(ticket).is_some())
     }
 
     /// Takes an offer back; it may have been accepted in the meantime.
@@ -149,11 +149,11 @@ impl<T> Queue<T> {
         error: fn(T) -> SendTimeoutError<T>,
     ) -> Result<(), SendTimeoutError<T>> {
         let withdrawn = self.with_state(|state| {
-            let index = state.messages.iter().position(|&(other, _)| other == ticket);
+            let index = state.messages.position(ticket);
             index.and_then(|index| state.messages.remove(index))
         });
         match withdrawn {
-            Some((_, message)) => Err(error(message)),
+            Some(message) => Err(error(message)),
             None => Ok(()),
         }
     }
@@ -169,7 +169,9 @@ impl<T> Queue<T> {
             }
             state.tickets += 1;
             let ticket = state.tickets;
-            state.messages.extend(message.take().map(|message| (ticket, message)));
+            if let Some(message) = message.take() {
+                state.messages.push(ticket, message);
+            }
             Offer::Sent
         });
         if offer == Offer::Sent {
@@ -200,10 +202,10 @@ impl<T> Queue<T> {
 
     /// Takes the first message, if there is one.
     pub(super) fn take(&self) -> Result<T, TryRecvError> {
-        let (_, message) = self.with_state(|state| {
+        let message = self.with_state(|state| {
             let empty =
                 if state.senders > 0 { TryRecvError::Empty } else { TryRecvError::Disconnected };
-            state.messages.pop_front().ok_or(empty)
+            state.messages.remove(0).ok_or(empty)
         })?;
         // A rendezvous' sender waits for its own ticket: all of them look.
         let senders = if self.capacity == Some(0) { usize::MAX } else { 1 };
@@ -303,12 +305,16 @@ impl<T> Queue<T> {
     pub(super) fn drop_receiver(&self) {
         let unread = self.state.with(|state| {
             state.receivers -= 1;
-            // A rendezvous' senders take their offers back.
-            let last = state.receivers == 0;
-            let unread = last && self.capacity != Some(0);
-            last.then(|| if unread { std::mem::take(&mut state.messages) } else { VecDeque::new() })
+            if state.receivers > 0 {
+                return None;
+            }
+            match self.capacity {
+                // A rendezvous' senders take their offers back.
+                Some(0) => Some(Messages::default()),
+                _ => Some(std::mem::take(&mut state.messages)),
+            }
         });
-        if let Some(Some(unread)) = unread {
+        if let Some(unread) = unread.flatten() {
             // Nobody can take them any more. They may own senders of this very channel, so they
             // are dropped outside the section.
             drop(unread);

@@ -288,7 +288,14 @@ impl Core {
 
     /// Wakes up to `count` of the threads that wait on `key`; the strategy chooses which.
     /// Observers come last: they must not take a wake-up from anybody.
+    #[inline]
     pub(crate) fn wake(&mut self, key: Key, count: usize) {
+        if !self.objects.get(key).waiters.is_empty() {
+            self.wake_some(key, count);
+        }
+    }
+
+    fn wake_some(&mut self, key: Key, count: usize) {
         if count >= self.objects.get(key).waiters.len() {
             return self.wake_all(key);
         }

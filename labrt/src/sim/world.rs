@@ -235,6 +235,7 @@ impl World {
 impl Core {
     /// Whether the running thread `me` has to leave the CPU at this switch point; if so, what
     /// becomes of it has been arranged.
+    #[inline]
     fn must_suspend(&mut self, me: ThreadId, group: GroupId, observer: bool) -> bool {
         if observer {
             return self.must_suspend_observer(me);
