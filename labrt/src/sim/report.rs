@@ -165,7 +165,7 @@ impl Failure {
 impl Core {
     /// A thread as reports call it: `server/thread`.
     pub(crate) fn thread_name(&self, id: ThreadId) -> String {
-        self.threads.get(id).label.to_string()
+        self.threads.labels.name(id)
     }
 
     fn describe_wait(&self, thread: &Thread) -> String {

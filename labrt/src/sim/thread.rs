@@ -17,6 +17,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::decisions::DecisionKind;
 use super::futex::{Key, ObjectId, WaitFor, Woken};
 use super::group::GroupId;
@@ -74,9 +76,28 @@ impl fmt::Display for Label {
     }
 }
 
+/// The labels of a world's threads, by slot. Apart from the threads, so that the watchdog can read
+/// the name of one that is stuck.
+#[derive(Debug, Default)]
+pub(crate) struct Labels(Mutex<Vec<Label>>);
+
+impl Labels {
+    fn set(&self, id: ThreadId, label: Label) {
+        let mut labels = self.0.lock();
+        // Slots are given out one after the other.
+        match labels.get_mut(id as usize) {
+            Some(before) => *before = label,
+            None => labels.push(label),
+        }
+    }
+
+    pub(super) fn name(&self, id: ThreadId) -> String {
+        self.0.lock().get(id as usize).map(ToString::to_string).unwrap_or_default()
+    }
+}
+
 /// One simulated thread.
 pub(crate) struct Thread {
-    pub(crate) label: Arc<Label>,
     /// Counts spawns: the same thread has the same number in every replay.
     pub(crate) number: u32,
     pub(crate) group: GroupId,
@@ -105,6 +126,7 @@ pub(crate) struct Threads {
     spawned: u32,
     observers: u32,
     stacks: Stacks,
+    pub(super) labels: Arc<Labels>,
 }
 
 /// What a thread is to be.
@@ -116,11 +138,9 @@ pub(crate) struct NewThread {
 }
 
 impl Thread {
-    fn new(label: Arc<Label>, group: GroupId, observer: bool) -> Self {
-        let place = label.spawned_at;
+    fn new(number: u32, group: GroupId, observer: bool, place: &'static Location<'static>) -> Self {
         Self {
-            number: label.number,
-            label,
+            number,
             group,
             state: State::Runnable,
             wait: Wait { what: WaitFor::Nothing, place, deadline: None },
@@ -178,7 +198,14 @@ impl Threads {
         let NewThread { name, group, observer, spawned_at } = new;
         let number = self.next_number(observer);
         let label = Label { group: Arc::clone(group_name), name, number, spawned_at };
-        let thread = Thread::new(Arc::new(label), group, observer);
+        let thread = Thread::new(number, group, observer, spawned_at);
+        let id = self.put(thread);
+        self.labels.set(id, label);
+        id
+    }
+
+    /// Puts a thread into a free slot.
+    fn put(&mut self, thread: Thread) -> ThreadId {
         if let Some(id) = self.free.pop() {
             let before = std::mem::replace(self.get_mut(id), thread);
             // Timers of the thread that had the slot before are none of this one's.
@@ -278,7 +305,6 @@ impl World {
         });
         let mut core = self.core.borrow_mut();
         core.threads.get_mut(id).fiber = Some(fiber);
-        core.label_for_watchdog(&self.pulse, id);
         core.make_runnable(id);
         packet
     }

@@ -15,8 +15,7 @@ use parking_lot::Mutex;
 
 use super::report::{Failure, FailureKind};
 use super::strategy::ThreadId;
-use super::thread::Label;
-use super::world::Core;
+use super::thread::Labels;
 use super::{Config, OnStuck};
 use crate::raw::{self, OsThread, PlaceCell};
 
@@ -35,11 +34,14 @@ pub(crate) struct Pulse {
     /// The running thread's slot + 1; 0 in the scheduler.
     running: AtomicU64,
     place: PlaceCell,
-    /// By slot.
-    labels: Mutex<Vec<Arc<Label>>>,
+    labels: Arc<Labels>,
 }
 
 impl Pulse {
+    pub(super) fn new(labels: &Arc<Labels>) -> Self {
+        Self { labels: Arc::clone(labels), ..Self::default() }
+    }
+
     #[inline]
     pub(crate) fn beat(&self, steps: u64, now: u64, place: &'static Location<'static>) {
         self.steps.store(steps, Ordering::Relaxed);
@@ -62,9 +64,8 @@ impl Pulse {
         if slot == CALLBACK {
             return "a timer's callback".to_string();
         }
-        let index = usize::try_from(slot).unwrap_or(0).checked_sub(1);
-        let label = index.and_then(|index| self.labels.lock().get(index).cloned());
-        label.map(|label| label.to_string()).unwrap_or_default()
+        let thread = ThreadId::try_from(slot).unwrap_or(0).checked_sub(1);
+        thread.map(|thread| self.labels.name(thread)).unwrap_or_default()
     }
 
     /// Scheduler code that belongs to somebody else begins: a timer's callback.
@@ -78,19 +79,6 @@ impl Pulse {
 
     pub(super) fn last_place(&self) -> Option<&'static Location<'static>> {
         self.place.get()
-    }
-}
-
-impl Core {
-    /// The watchdog cannot look a name up in the core: it is written down for it.
-    pub(super) fn label_for_watchdog(&self, pulse: &Pulse, id: ThreadId) {
-        let label = Arc::clone(&self.threads.get(id).label);
-        let mut labels = pulse.labels.lock();
-        // Slots are given out one after the other.
-        match labels.get_mut(id as usize) {
-            Some(before) => *before = label,
-            None => labels.push(label),
-        }
     }
 }
 

@@ -104,12 +104,13 @@ impl World {
             max_steps: config.max_steps,
             max_time: u64::try_from(config.max_time.as_nanos()).unwrap_or(u64::MAX),
         };
+        let pulse = Arc::new(Pulse::new(&core.threads.labels));
         Self {
             serial: WORLDS.fetch_add(1, Ordering::Relaxed) as u32,
             core: RefCell::new(core),
             running: Cell::new(None),
             pinned: Cell::new(0),
-            pulse: Arc::default(),
+            pulse,
             recorder: RefCell::new(config.record.then(trace::Recorder::new)),
             seed: config.seed,
         }
