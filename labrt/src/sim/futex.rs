@@ -344,13 +344,18 @@ impl Core {
     /// Takes a thread out of every queue, and its deadline out of the count.
     pub(crate) fn leave_queues(&mut self, id: ThreadId) {
         let thread = self.threads.get_mut(id);
-        let awaited = thread.wait.deadline.take().is_some() && !thread.observer;
+        let timed = thread.wait.deadline.take().is_some();
+        let awaited = timed && !thread.observer;
         thread.wait_number += 1;
         for key in thread.keys.drain(..) {
             self.objects.forget_waiter(key, id);
         }
         if awaited {
             self.timers.disarm();
+        }
+        if timed {
+            let threads = &self.threads;
+            self.timers.forsake(|action| threads.is_stale(action));
         }
     }
 

@@ -25,6 +25,7 @@ use super::group::GroupId;
 use super::report::Failure;
 use super::stacks::Stacks;
 use super::strategy::ThreadId;
+use super::timers::TimerAction;
 use super::world::{Core, World};
 use crate::raw::{self, Fiber, Suspender, WorldCell};
 
@@ -237,6 +238,14 @@ impl Threads {
         name: impl Fn(ThreadId) -> String,
     ) -> BTreeMap<u32, String> {
         (0..).zip(&self.slots).map(|(id, thread)| (thread.number, name(id))).collect()
+    }
+
+    /// Whether nobody waits for this timer any more.
+    pub(super) fn is_stale(&self, action: &TimerAction) -> bool {
+        match action {
+            TimerAction::Wake { thread, wait } => self.get(*thread).wait_number != *wait,
+            TimerAction::Resume { .. } | TimerAction::Call(_) => false,
+        }
     }
 
     /// The threads that have not ended, by slot.

@@ -349,6 +349,7 @@ impl Core {
             };
             self.timers.pop();
             self.time_out(thread, wait);
+            self.timers.stale_is_gone();
         }
         false
     }
