@@ -22,16 +22,17 @@ use crate::raw;
 use crate::sim::group::{Clock, GroupId};
 use crate::thread::{Builder, JoinHandle};
 
-/// One incarnation of one server.
+/// One incarnation of one server. Clones share it.
 #[derive(Clone)]
-pub struct Group {
+pub struct Group(Arc<Inner>);
+
+struct Inner {
     name: Arc<str>,
     server: usize,
     alive: Arc<AtomicBool>,
     kind: Kind,
 }
 
-#[derive(Clone)]
 enum Kind {
     Sim(GroupId),
     Os(Arc<OsGroup>),
@@ -52,23 +53,23 @@ impl Group {
             }
             None => Kind::Os(Arc::new(OsGroup::new(Arc::clone(&name), Arc::clone(&alive)))),
         };
-        Self { name, server, alive, kind }
+        Self(Arc::new(Inner { name, server, alive, kind }))
     }
 
     /// The name given to [`Group::new`].
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// The server's number.
     pub fn server(&self) -> usize {
-        self.server
+        self.0.server
     }
 
     /// False from the moment of the crash.
     #[inline]
     pub fn is_alive(&self) -> bool {
-        self.alive.load(Ordering::Acquire)
+        self.0.alive.load(Ordering::Acquire)
     }
 
     /// Spawns a thread in this group.
@@ -83,9 +84,9 @@ impl Group {
 
     /// Ends all threads of the group. A second crash does nothing.
     pub fn crash(&self) {
-        match (&self.kind, raw::world()) {
+        match (&self.0.kind, raw::world()) {
             (Kind::Sim(id), Some(world)) => world.crash(*id),
-            (Kind::Sim(_), None) => self.alive.store(false, Ordering::Release),
+            (Kind::Sim(_), None) => self.0.alive.store(false, Ordering::Release),
             (Kind::Os(group), _) => group.crash(),
         }
     }
@@ -98,7 +99,7 @@ impl Group {
     /// Outside a simulated world, or if `points` is 0.
     pub fn crash_after(&self, points: u64) {
         assert!(points > 0, "switch points are counted from 1");
-        let (Kind::Sim(id), Some(world)) = (&self.kind, raw::world()) else {
+        let (Kind::Sim(id), Some(world)) = (&self.0.kind, raw::world()) else {
             panic!("only a simulated world counts switch points: use LAB_WORLD=sim");
         };
         world.core.borrow_mut().groups.crash_after(*id, points);
@@ -106,7 +107,7 @@ impl Group {
 
     /// Takes back what [`Group::crash_after`] said, if it has not happened.
     pub fn cancel_crash(&self) {
-        if let (Kind::Sim(id), Some(world)) = (&self.kind, raw::world()) {
+        if let (Kind::Sim(id), Some(world)) = (&self.0.kind, raw::world()) {
             world.core.borrow_mut().groups.cancel_crash(*id);
         }
     }
@@ -114,7 +115,7 @@ impl Group {
     /// Stops all threads of the group, until [`Group::resume`]. On OS threads each stops at its
     /// next call into this crate.
     pub fn pause(&self) {
-        match (&self.kind, raw::world()) {
+        match (&self.0.kind, raw::world()) {
             (Kind::Sim(id), Some(world)) => world.pause(*id),
             (Kind::Sim(_), None) => {}
             (Kind::Os(group), _) => group.pause(),
@@ -123,7 +124,7 @@ impl Group {
 
     /// Lets the group's threads go on.
     pub fn resume(&self) {
-        match (&self.kind, raw::world()) {
+        match (&self.0.kind, raw::world()) {
             (Kind::Sim(id), Some(world)) => world.unpause(*id),
             (Kind::Sim(_), None) => {}
             (Kind::Os(group), _) => group.resume(),
@@ -140,7 +141,7 @@ impl Group {
             (800_000..=1_200_000).contains(&rate_ppm),
             "a clock's rate must be within 20 % of true time, not {rate_ppm} millionths"
         );
-        let (Kind::Sim(id), Some(world)) = (&self.kind, raw::world()) else {
+        let (Kind::Sim(id), Some(world)) = (&self.0.kind, raw::world()) else {
             panic!("only a simulated world has clocks to set: run this test with LAB_WORLD=sim");
         };
         let offset_ns = u64::try_from(offset.as_nanos()).unwrap_or(u64::MAX);
@@ -151,7 +152,7 @@ impl Group {
     /// (on OS threads: of its last call into this crate). Empty once a simulated world is gone;
     /// its statistics name those that could not be ended.
     pub fn members(&self) -> Vec<String> {
-        match (&self.kind, raw::world()) {
+        match (&self.0.kind, raw::world()) {
             (Kind::Sim(id), Some(world)) => world.describe_members(*id),
             (Kind::Sim(_), None) => Vec::new(),
             (Kind::Os(group), _) => group.members(),
@@ -160,11 +161,11 @@ impl Group {
 
     #[track_caller]
     pub(crate) fn sim_id(&self) -> GroupId {
-        match self.kind {
+        match self.0.kind {
             Kind::Sim(id) => id,
             Kind::Os(_) => panic!(
                 "group {} belongs to OS threads: make it inside the simulation ({})",
-                self.name,
+                self.0.name,
                 Location::caller()
             ),
         }
@@ -172,11 +173,11 @@ impl Group {
 
     #[track_caller]
     pub(crate) fn os(&self) -> &Arc<OsGroup> {
-        match &self.kind {
+        match &self.0.kind {
             Kind::Os(group) => group,
             Kind::Sim(_) => panic!(
                 "group {} belongs to a simulated world that is gone: make it in this one ({})",
-                self.name,
+                self.0.name,
                 Location::caller()
             ),
         }
@@ -186,6 +187,6 @@ impl Group {
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.is_alive() { "alive" } else { "dead" };
-        write!(f, "Group({}, {state})", self.name)
+        write!(f, "Group({}, {state})", self.0.name)
     }
 }

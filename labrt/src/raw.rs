@@ -1,16 +1,19 @@
 //! Everything that needs `unsafe`, each block with its argument. No other module has any.
 //!
-//! Four things cannot be said in safe Rust: which world the current OS thread runs, how a
-//! coroutine suspends itself from deep inside ordinary code, the C library's entropy functions
-//! that `HashMap` draws its keys from, and the CPU clock of another thread.
+//! Five things cannot be said in safe Rust: which world the current OS thread runs, that a cell is
+//! used by that thread alone, how a coroutine suspends itself from deep inside ordinary code, the
+//! C library's entropy functions that `HashMap` draws its keys from, and the CPU clock of another
+//! thread.
 #![allow(unsafe_code)]
 
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::ops::Deref;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
+use parking_lot::Mutex;
 
 use crate::sim::world::World;
 
@@ -28,7 +31,14 @@ pub(crate) enum Mode {
 thread_local! {
     static MODE: Cell<Mode> = const { Cell::new(Mode::Plain) };
     static WORLD: Cell<Option<NonNull<World>>> = const { Cell::new(None) };
+    /// The number of the present stay in a world; 0 outside.
+    static STAY: Cell<u64> = const { Cell::new(0) };
 }
+
+/// Stays in worlds so far: no number is used twice.
+static STAYS: AtomicU64 = AtomicU64::new(0);
+/// The stays that have not ended.
+static PRESENT_STAYS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
 /// The current thread's mode.
 #[inline]
@@ -72,9 +82,15 @@ pub(crate) fn enter<T>(world: &World, f: impl FnOnce() -> T) -> T {
         fn drop(&mut self) {
             WORLD.set(None);
             MODE.set(Mode::Plain);
+            // In this order: once the stay is not among the present ones, nobody is in it.
+            let stay = STAY.replace(0);
+            PRESENT_STAYS.lock().retain(|&other| other != stay);
         }
     }
     assert!(world_is_absent(), "a simulated world was started inside another one");
+    let stay = STAYS.fetch_add(1, Ordering::Relaxed) + 1;
+    PRESENT_STAYS.lock().push(stay);
+    STAY.set(stay);
     WORLD.set(Some(NonNull::from(world)));
     MODE.set(Mode::Sim);
     let _leave = Leave;
@@ -83,6 +99,93 @@ pub(crate) fn enter<T>(world: &World, f: impl FnOnce() -> T) -> T {
 
 fn world_is_absent() -> bool {
     WORLD.get().is_none()
+}
+
+/// State that is used in the world in which it was made, and costs no atomic instruction there: a
+/// single OS thread runs all of a world. Made outside, or outlasting its world, it is behind a
+/// lock.
+#[derive(Default)]
+pub(crate) struct WorldCell<T> {
+    /// The stay in which it was made.
+    home: Home,
+    /// Whether somebody at home uses the value.
+    in_use: Cell<bool>,
+    /// For everybody if there is no home, or not any more.
+    lock: Mutex<()>,
+    value: UnsafeCell<T>,
+}
+
+struct Home(u64);
+
+impl Default for Home {
+    fn default() -> Self {
+        Self(STAY.try_with(Cell::get).unwrap_or(0))
+    }
+}
+
+// SAFETY: `with` hands out the value to one caller at a time, which may be another OS thread's than
+// the maker's: hence `T: Send`. `in_use` is touched at home only, where there is one OS thread.
+unsafe impl<T: Send> Sync for WorldCell<T> {}
+
+impl<T> WorldCell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        let value = UnsafeCell::new(value);
+        Self { home: Home::default(), in_use: Cell::new(false), lock: Mutex::new(()), value }
+    }
+
+    /// Runs `section` with the value. None if that belongs to a world which another OS thread runs.
+    ///
+    /// # Panics
+    /// In a simulated world, if it is called from within itself.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn with<R>(&self, section: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let here = STAY.try_with(Cell::get).unwrap_or(0);
+        if here != self.home.0 || here == 0 {
+            return self.with_lock(here, section);
+        }
+        let _using = Using::begin(&self.in_use);
+        // SAFETY: a stay has one OS thread, and it is this one, so nobody uses the value at the
+        // same time; `in_use` was not set, so nobody further up uses it either. Others come to it
+        // only when the stay has ended.
+        Some(section(unsafe { &mut *self.value.get() }))
+    }
+
+    #[inline(never)]
+    #[track_caller]
+    fn with_lock<R>(&self, here: u64, section: impl FnOnce(&mut T) -> R) -> Option<R> {
+        if self.home.0 != 0 && PRESENT_STAYS.lock().contains(&self.home.0) {
+            return None;
+        }
+        let _guard = match here {
+            0 => self.lock.lock(),
+            // A world's only OS thread must not wait for itself.
+            _ => self.lock.try_lock().expect("a shared cell is used inside itself"),
+        };
+        // SAFETY: the value has no home, or nobody is there any more: stays do not come again, and
+        // the lock of `PRESENT_STAYS` puts the last use at home before this one. Everybody else
+        // holds the cell's lock.
+        Some(section(unsafe { &mut *self.value.get() }))
+    }
+}
+
+/// Somebody at home uses a cell's value, until dropped.
+struct Using<'a>(&'a Cell<bool>);
+
+impl<'a> Using<'a> {
+    #[inline]
+    #[track_caller]
+    fn begin(in_use: &'a Cell<bool>) -> Self {
+        assert!(!in_use.replace(true), "a shared cell is used inside itself");
+        Self(in_use)
+    }
+}
+
+impl Drop for Using<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
 }
 
 /// A coroutine: one simulated thread's stack.

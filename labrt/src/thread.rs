@@ -130,8 +130,7 @@ impl Builder {
             Some(group) => group.sim_id(),
             None => world.core.borrow().group_of(world.running()),
         };
-        let name = self.name.map(Into::into);
-        let new = NewThread { name, group, observer: self.observer, spawned_at: place };
+        let new = NewThread { name: self.name, group, observer: self.observer, spawned_at: place };
         JoinHandle(Handle::Sim(world.spawn(new, body)))
     }
 }

@@ -145,8 +145,8 @@ impl Call {
         });
         match server {
             Some(server) => {
-                let pool = server.pool.clone();
-                pool.run(move || self.handle(&server));
+                let its = Arc::clone(&server);
+                server.pool.run(move || self.handle(&its));
             }
             None => self.tell(Stage::RequestLost, &self.args),
         }

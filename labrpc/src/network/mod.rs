@@ -94,17 +94,16 @@ struct Link {
 }
 
 /// What runs at a node.
-#[derive(Clone)]
 struct Server {
     incarnation: u64,
     group: Group,
-    services: Arc<[Service]>,
+    services: Vec<Service>,
     pool: Pool,
 }
 
 struct Node {
     connected: bool,
-    server: Option<Server>,
+    server: Option<Arc<Server>>,
     counts: Counts,
 }
 
@@ -177,8 +176,8 @@ impl Network {
         let replaced = self.0.state.with(|state| {
             state.incarnations += 1;
             let incarnation = state.incarnations;
-            let (group, services) = (group.clone(), services.into());
-            state.nodes[node].server.replace(Server { incarnation, group, services, pool })
+            let server = Server { incarnation, group: group.clone(), services, pool };
+            state.nodes[node].server.replace(Arc::new(server))
         });
         // What the old services own may call us when it is dropped, so not inside the section.
         drop(replaced);
@@ -265,7 +264,7 @@ impl State {
     }
 
     /// The server at `node`, if one lives there.
-    fn server(&self, node: NodeId) -> Option<&Server> {
+    fn server(&self, node: NodeId) -> Option<&Arc<Server>> {
         self.nodes[node].server.as_ref().filter(|server| server.group.is_alive())
     }
 

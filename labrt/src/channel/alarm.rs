@@ -3,10 +3,8 @@
 use std::panic::Location;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::{RecvTimeoutError, TryRecvError};
-use crate::raw;
+use crate::raw::{self, WorldCell};
 use crate::sim::futex::{WaitFor, Woken};
 use crate::time::{self, Instant};
 
@@ -14,26 +12,26 @@ type Place = &'static Location<'static>;
 
 pub(super) struct Alarm {
     /// Virtual time of the next message, if there is to be one.
-    next: Mutex<Option<u64>>,
+    next: WorldCell<Option<u64>>,
     period: Option<Duration>,
 }
 
 impl Alarm {
     pub(super) fn once(delay: Duration) -> Self {
-        Self { next: Mutex::new(time::sim_deadline(delay)), period: None }
+        Self { next: WorldCell::new(time::sim_deadline(delay)), period: None }
     }
 
     pub(super) fn every(period: Duration) -> Self {
         assert!(!period.is_zero(), "a ticker needs a period above zero");
-        Self { next: Mutex::new(time::sim_deadline(period)), period: Some(period) }
+        Self { next: WorldCell::new(time::sim_deadline(period)), period: Some(period) }
     }
 
     pub(super) fn never() -> Self {
-        Self { next: Mutex::new(None), period: None }
+        Self { next: WorldCell::new(None), period: None }
     }
 
     pub(super) fn deadline(&self) -> Option<u64> {
-        *self.next.lock()
+        self.next.with(|next| *next).flatten()
     }
 
     pub(super) fn is_due(&self) -> bool {
@@ -47,7 +45,7 @@ impl Alarm {
             return Err(TryRecvError::Empty);
         }
         let next = self.period.and_then(time::sim_deadline);
-        *self.next.lock() = next;
+        self.next.with(|slot| *slot = next);
         let world = raw::world().ok_or(TryRecvError::Disconnected)?;
         Ok(Instant::from_nanos(world.local_now()))
     }

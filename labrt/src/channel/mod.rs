@@ -6,6 +6,7 @@
 //! channel is follows from where it is made, so make it in the world it is used in.
 
 mod alarm;
+mod messages;
 mod queue;
 mod select;
 

@@ -5,26 +5,24 @@
 //! back. `try_send` and a select cannot wait so, and send only if a receiver waits. The message
 //! wakes that receiver, which from then on waits for nothing else, and takes it.
 
-use std::collections::VecDeque;
 use std::panic::Location;
 
-use parking_lot::Mutex;
-
+use super::messages::Messages;
 use super::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
-use crate::raw::{self, WorldRef};
+use crate::raw::{self, WorldCell, WorldRef};
 use crate::sim::futex::{ObjectId, WaitFor, Woken};
 
 type Place = &'static Location<'static>;
 
 struct State<T> {
-    messages: VecDeque<(u64, T)>,
+    messages: Messages<T>,
     tickets: u64,
     senders: usize,
     receivers: usize,
 }
 
 pub(super) struct Queue<T> {
-    state: Mutex<State<T>>,
+    state: WorldCell<State<T>>,
     capacity: Option<usize>,
     /// Receivers wait here.
     pub(super) arrivals: ObjectId,
@@ -55,10 +53,15 @@ fn begin(world: WorldRef, place: Place) -> bool {
 
 impl<T> Queue<T> {
     pub(super) fn new(capacity: Option<usize>) -> Self {
-        let messages = VecDeque::new();
+        let messages = Messages::default();
         let state = State { messages, tickets: 0, senders: 1, receivers: 1 };
         let (arrivals, room) = (ObjectId::new(), ObjectId::new());
-        Self { state: Mutex::new(state), capacity, arrivals, room }
+        Self { state: WorldCell::new(state), capacity, arrivals, room }
+    }
+
+    fn with_state<R>(&self, section: impl FnOnce(&mut State<T>) -> R) -> R {
+        let result = self.state.with(section);
+        result.expect("this channel belongs to a simulated world: use it inside that world only")
     }
 
     pub(super) fn send(
@@ -114,12 +117,12 @@ impl<T> Queue<T> {
         if self.push(&mut message, true) == Offer::Disconnected {
             return Err(SendTimeoutError::Disconnected(taken(message)));
         }
-        let ticket = self.state.lock().tickets;
+        let ticket = self.with_state(|state| state.tickets);
         loop {
             if !self.holds(ticket) {
                 return Ok(());
             }
-            if self.state.lock().receivers == 0 {
+            if self.with_state(|state| state.receivers) == 0 {
                 return self.withdraw(ticket, SendTimeoutError::Disconnected);
             }
             let key = self.room.key(&world);
@@ -136,7 +139,7 @@ impl<T> Queue<T> {
     }
 
     fn holds(&self, ticket: u64) -> bool {
-        self.state.lock().messages.iter().any(|&(other, _)| other == ticket)
+        self.with_state(|state| state.messages.position(ticket).is_some())
     }
 
     /// Takes an offer back; it may have been accepted in the meantime.
@@ -145,29 +148,36 @@ impl<T> Queue<T> {
         ticket: u64,
         error: fn(T) -> SendTimeoutError<T>,
     ) -> Result<(), SendTimeoutError<T>> {
-        let mut state = self.state.lock();
-        let index = state.messages.iter().position(|&(other, _)| other == ticket);
-        match index.and_then(|index| state.messages.remove(index)) {
-            Some((_, message)) => Err(error(message)),
+        let withdrawn = self.with_state(|state| {
+            let index = state.messages.position(ticket);
+            index.and_then(|index| state.messages.remove(index))
+        });
+        match withdrawn {
+            Some(message) => Err(error(message)),
             None => Ok(()),
         }
     }
 
     /// Puts the message into the queue if there is room, or if `beyond` says to do so anyway.
     pub(super) fn push(&self, message: &mut Option<T>, beyond: bool) -> Offer {
-        let mut state = self.state.lock();
-        if state.receivers == 0 {
-            return Offer::Disconnected;
+        let offer = self.with_state(|state| {
+            if state.receivers == 0 {
+                return Offer::Disconnected;
+            }
+            if !beyond && !self.has_room(state) {
+                return Offer::Full;
+            }
+            state.tickets += 1;
+            let ticket = state.tickets;
+            if let Some(message) = message.take() {
+                state.messages.push(ticket, message);
+            }
+            Offer::Sent
+        });
+        if offer == Offer::Sent {
+            wake(&self.arrivals, 1);
         }
-        if !beyond && !self.has_room(&state) {
-            return Offer::Full;
-        }
-        state.tickets += 1;
-        let ticket = state.tickets;
-        state.messages.extend(message.take().map(|message| (ticket, message)));
-        drop(state);
-        wake(&self.arrivals, 1);
-        Offer::Sent
+        offer
     }
 
     fn has_room(&self, state: &State<T>) -> bool {
@@ -192,12 +202,11 @@ impl<T> Queue<T> {
 
     /// Takes the first message, if there is one.
     pub(super) fn take(&self) -> Result<T, TryRecvError> {
-        let mut state = self.state.lock();
-        let Some((_, message)) = state.messages.pop_front() else {
-            let connected = state.senders > 0;
-            return Err(if connected { TryRecvError::Empty } else { TryRecvError::Disconnected });
-        };
-        drop(state);
+        let message = self.with_state(|state| {
+            let empty =
+                if state.senders > 0 { TryRecvError::Empty } else { TryRecvError::Disconnected };
+            state.messages.remove(0).ok_or(empty)
+        })?;
         // A rendezvous' sender waits for its own ticket: all of them look.
         let senders = if self.capacity == Some(0) { usize::MAX } else { 1 };
         if self.capacity.is_some() {
@@ -261,53 +270,56 @@ impl<T> Queue<T> {
 
     /// Whether receiving would not block.
     pub(super) fn can_receive(&self) -> bool {
-        let state = self.state.lock();
-        !state.messages.is_empty() || state.senders == 0
+        self.with_state(|state| !state.messages.is_empty() || state.senders == 0)
     }
 
     /// Whether sending would not block.
     pub(super) fn can_send(&self) -> bool {
-        let state = self.state.lock();
-        state.receivers == 0 || self.has_room(&state)
+        self.with_state(|state| state.receivers == 0 || self.has_room(state))
     }
 
     /// A rendezvous holds nothing: its offers are still their senders'.
     pub(super) fn len(&self) -> usize {
-        if self.capacity == Some(0) { 0 } else { self.state.lock().messages.len() }
+        if self.capacity == Some(0) { 0 } else { self.with_state(|state| state.messages.len()) }
     }
 
     pub(super) fn add_sender(&self) {
-        self.state.lock().senders += 1;
+        self.with_state(|state| state.senders += 1);
     }
 
     pub(super) fn add_receiver(&self) {
-        self.state.lock().receivers += 1;
+        self.with_state(|state| state.receivers += 1);
     }
 
+    /// Drops are never refused: where the state cannot be reached, nobody is there to be told.
     pub(super) fn drop_sender(&self) {
-        let mut state = self.state.lock();
-        state.senders -= 1;
-        if state.senders == 0 {
-            drop(state);
+        let left = self.state.with(|state| {
+            state.senders -= 1;
+            state.senders
+        });
+        if left == Some(0) {
             wake(&self.arrivals, usize::MAX);
         }
     }
 
     pub(super) fn drop_receiver(&self) {
-        let mut state = self.state.lock();
-        state.receivers -= 1;
-        if state.receivers > 0 {
-            return;
-        }
-        let mut messages = VecDeque::new();
-        if self.capacity != Some(0) {
+        let unread = self.state.with(|state| {
+            state.receivers -= 1;
+            if state.receivers > 0 {
+                return None;
+            }
+            match self.capacity {
+                // A rendezvous' senders take their offers back.
+                Some(0) => Some(Messages::default()),
+                _ => Some(std::mem::take(&mut state.messages)),
+            }
+        });
+        if let Some(unread) = unread.flatten() {
             // Nobody can take them any more. They may own senders of this very channel, so they
-            // are dropped after the lock. (A rendezvous' senders take their offers back.)
-            messages = std::mem::take(&mut state.messages);
+            // are dropped outside the section.
+            drop(unread);
+            wake(&self.room, usize::MAX);
         }
-        drop(state);
-        drop(messages);
-        wake(&self.room, usize::MAX);
     }
 }
 

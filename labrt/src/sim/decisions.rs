@@ -117,6 +117,11 @@ impl Recorder {
         self.digest
     }
 
+    /// Whether the decisions are kept.
+    pub(crate) fn keeps(&self) -> bool {
+        self.kept.is_some()
+    }
+
     /// The decisions kept, with `name` giving each thread its name.
     pub(crate) fn take(&mut self, name: impl Fn(u32) -> String) -> Vec<Decision> {
         let kept = self.kept.take().unwrap_or_default();

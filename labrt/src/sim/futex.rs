@@ -12,7 +12,6 @@ use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::decisions::DecisionKind;
-use super::report::Failure;
 use super::strategy::ThreadId;
 use super::thread::{State, Wait};
 use super::timers::TimerAction;
@@ -38,7 +37,7 @@ pub(crate) enum WaitFor {
 
 impl WaitFor {
     /// Locks are waited for even by a thread that is being ended: its destructors need them.
-    fn is_lock(self) -> bool {
+    pub(super) fn is_lock(self) -> bool {
         matches!(self, Self::Lock | Self::ReadLock | Self::WriteLock)
     }
 }
@@ -78,7 +77,7 @@ impl ObjectId {
     }
 
     /// The key, if the object has one in `world`: without it, nobody can be waiting.
-    fn known(&self, world: &World) -> Option<Key> {
+    pub(super) fn known(&self, world: &World) -> Option<Key> {
         let id = self.0.load(Ordering::Relaxed);
         ((id >> 32) as u32 == world.serial).then_some(id as u32)
     }
@@ -118,8 +117,10 @@ pub(crate) struct Holder {
 
 #[derive(Default)]
 pub(crate) struct Object {
-    waiters: Vec<ThreadId>,
+    pub(super) waiters: Vec<ThreadId>,
     pub(crate) holder: Option<Holder>,
+    /// The thread whose turn it is to have this lock: see `lock.rs`.
+    pub(super) heir: Option<ThreadId>,
 }
 
 /// The objects of a world by key. A dropped object's key is used again, so that a long run with
@@ -128,6 +129,8 @@ pub(crate) struct Object {
 pub(crate) struct Objects {
     by_key: Vec<Object>,
     free: Vec<Key>,
+    /// Locks that have an heir.
+    heirs: u32,
 }
 
 impl Objects {
@@ -142,6 +145,7 @@ impl Objects {
     fn remove(&mut self, key: Key) {
         let object = &mut self.by_key[key as usize];
         object.holder = None;
+        self.heirs -= u32::from(object.heir.take().is_some());
         // With waiters left (a leaked thread's), the key is not used again.
         if object.waiters.is_empty() {
             self.free.push(key);
@@ -152,8 +156,38 @@ impl Objects {
         &self.by_key[key as usize]
     }
 
+    pub(super) fn get_mut(&mut self, key: Key) -> &mut Object {
+        &mut self.by_key[key as usize]
+    }
+
+    /// Has a thread be the next to have a lock, unless another is.
+    pub(super) fn make_heir(&mut self, key: Key, thread: ThreadId) {
+        let object = &mut self.by_key[key as usize];
+        self.heirs += u32::from(object.heir.is_none());
+        object.heir.get_or_insert(thread);
+    }
+
+    /// A thread has a lock, or wants it no more; true if it was the heir.
+    pub(super) fn disinherit(&mut self, key: Key, thread: ThreadId) -> bool {
+        let heir = self.by_key[key as usize].heir.take_if(|heir| *heir == thread);
+        self.heirs -= u32::from(heir.is_some());
+        heir.is_some()
+    }
+
+    /// As [`Objects::disinherit`], for all locks.
+    pub(super) fn disinherit_everywhere(&mut self, thread: ThreadId) {
+        if self.heirs > 0 {
+            for key in 0..self.by_key.len() as Key {
+                self.disinherit(key, thread);
+            }
+        }
+    }
+
     pub(crate) fn forget_waiter(&mut self, key: Key, thread: ThreadId) {
-        self.by_key[key as usize].waiters.retain(|&waiter| waiter != thread);
+        let waiters = &mut self.by_key[key as usize].waiters;
+        if let Some(index) = waiters.iter().position(|&waiter| waiter == thread) {
+            waiters.remove(index);
+        }
     }
 }
 
@@ -176,96 +210,15 @@ impl World {
         if !still_blocked() {
             return Woken::Ready;
         }
-        if deadline.is_some_and(|deadline| deadline <= self.now()) {
+        let mut core = self.core.borrow_mut();
+        if deadline.is_some_and(|deadline| deadline <= core.now) {
             return Woken::TimedOut;
         }
-        self.core.borrow_mut().enqueue(me, Wait { what, place, deadline }, keys);
+        core.enqueue(me, Wait { what, place, deadline }, keys);
+        drop(core);
         self.suspend(me);
         let mut core = self.core.borrow_mut();
         std::mem::replace(&mut core.threads.get_mut(me).woken, Woken::Ready)
-    }
-
-    /// Acquires a lock: `try_acquire` until it gives something, waiting on `id` in between.
-    /// `exclusive` locks record their holder, and a cycle of holders is a deadlock.
-    pub(crate) fn acquire<G>(
-        &self,
-        id: &ObjectId,
-        what: WaitFor,
-        deadline: Option<u64>,
-        place: &'static Location<'static>,
-        mut try_acquire: impl FnMut() -> Option<G>,
-    ) -> Option<G> {
-        loop {
-            if let Some(guard) = try_acquire() {
-                self.note_holder(id, what, place);
-                return Some(guard);
-            }
-            let key = id.key(self);
-            if deadline.is_none() {
-                self.refuse_cycle(key, place);
-                self.raise_if_dying(self.me("a lock"));
-            }
-            match self.wait(&[key], deadline, what, place, || true) {
-                Woken::TimedOut => return None,
-                // Whoever waits for another server's lock need not have it to be ended. In a
-                // destructor nothing is raised, and the wait goes on.
-                Woken::Dying => self.raise_if_dying(self.me("a lock")),
-                Woken::Ready | Woken::ByKey(_) => {}
-            }
-        }
-    }
-
-    /// Waits until `is_free`, without raising anything meanwhile.
-    pub(crate) fn wait_until_free(
-        &self,
-        id: &ObjectId,
-        place: &'static Location<'static>,
-        is_free: impl Fn() -> bool,
-    ) {
-        while !is_free() {
-            let key = id.key(self);
-            self.refuse_cycle(key, place);
-            self.wait(&[key], None, WaitFor::Lock, place, || true);
-        }
-    }
-
-    /// Records who holds a lock (shared ones have no single holder).
-    #[inline]
-    pub(crate) fn note_holder(&self, id: &ObjectId, what: WaitFor, at: &'static Location<'static>) {
-        if what == WaitFor::ReadLock {
-            return;
-        }
-        let key = id.key(self);
-        let holder = self.running().map(|thread| Holder { thread, place: at });
-        self.core.borrow_mut().objects.by_key[key as usize].holder = holder;
-    }
-
-    /// A lock was released: it has no holder, and `count` waiters may try again. So may all
-    /// observers: they have it and are done before anybody else moves, however many others want it.
-    #[inline]
-    pub(crate) fn release(&self, id: &ObjectId, count: usize) {
-        let Some(key) = id.known(self) else { return };
-        let mut core = self.core.borrow_mut();
-        core.objects.by_key[key as usize].holder = None;
-        core.wake(key, count);
-        core.wake_observers(key);
-    }
-
-    /// Fails the run if waiting for `key` would close a cycle of locks.
-    fn refuse_cycle(&self, key: Key, place: &'static Location<'static>) {
-        let me = self.me("a lock");
-        let mut core = self.core.borrow_mut();
-        if core.threads.get(me).dying {
-            return;
-        }
-        let Some(cycle) = core.lock_cycle(me, key) else {
-            return;
-        };
-        let failure = Failure::lock_cycle(&core, me, place, &cycle);
-        core.fail(failure);
-        core.next = Some(me);
-        drop(core);
-        self.suspend(me);
     }
 }
 
@@ -289,7 +242,14 @@ impl Core {
 
     /// Wakes up to `count` of the threads that wait on `key`; the strategy chooses which.
     /// Observers come last: they must not take a wake-up from anybody.
+    #[inline]
     pub(crate) fn wake(&mut self, key: Key, count: usize) {
+        if !self.objects.get(key).waiters.is_empty() {
+            self.wake_some(key, count);
+        }
+    }
+
+    fn wake_some(&mut self, key: Key, count: usize) {
         if count >= self.objects.get(key).waiters.len() {
             return self.wake_all(key);
         }
@@ -306,15 +266,6 @@ impl Core {
     fn wake_all(&mut self, key: Key) {
         while let Some(&first) = self.objects.get(key).waiters.first() {
             self.end_wait(first, Woken::ByKey(key));
-        }
-    }
-
-    fn wake_observers(&mut self, key: Key) {
-        let is_observer = |&thread: &ThreadId| self.threads.get(thread).observer;
-        let waiters = self.objects.get(key).waiters.iter().copied();
-        let observers: Vec<ThreadId> = waiters.filter(is_observer).collect();
-        for observer in observers {
-            self.end_wait(observer, Woken::ByKey(key));
         }
     }
 
@@ -347,13 +298,18 @@ impl Core {
     /// Takes a thread out of every queue, and its deadline out of the count.
     pub(crate) fn leave_queues(&mut self, id: ThreadId) {
         let thread = self.threads.get_mut(id);
-        let awaited = thread.wait.deadline.take().is_some() && !thread.observer;
+        let timed = thread.wait.deadline.take().is_some();
+        let awaited = timed && !thread.observer;
         thread.wait_number += 1;
         for key in thread.keys.drain(..) {
             self.objects.forget_waiter(key, id);
         }
         if awaited {
             self.timers.disarm();
+        }
+        if timed {
+            let threads = &self.threads;
+            self.timers.forsake(|action| threads.is_stale(action));
         }
     }
 
@@ -362,25 +318,6 @@ impl Core {
         let waits = self.threads.get(thread).wait_number == wait;
         if waits && self.threads.get(thread).state == State::Waiting {
             self.end_wait(thread, Woken::TimedOut);
-        }
-    }
-
-    /// The threads through which `me`, waiting for `key`, would wait for itself.
-    fn lock_cycle(&self, me: ThreadId, key: Key) -> Option<Vec<(Key, Holder)>> {
-        let mut cycle = Vec::new();
-        let mut key = key;
-        loop {
-            let holder = self.objects.get(key).holder?;
-            cycle.push((key, holder));
-            if holder.thread == me {
-                return Some(cycle);
-            }
-            let thread = self.threads.get(holder.thread);
-            let stuck = thread.state == State::Waiting && thread.wait.deadline.is_none();
-            if !stuck || !thread.wait.what.is_lock() || cycle.len() > 1_000 {
-                return None;
-            }
-            key = *thread.keys.first()?;
         }
     }
 }

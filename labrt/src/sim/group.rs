@@ -168,6 +168,13 @@ impl Groups {
     /// A thread of `id` is at a switch point. True if its group is to crash here.
     #[inline]
     pub(super) fn counts_down(&mut self, id: GroupId) -> bool {
+        if self.countdowns.is_empty() {
+            return false;
+        }
+        self.counts_down_to(id)
+    }
+
+    fn counts_down_to(&mut self, id: GroupId) -> bool {
         let Some((_, points)) = self.countdowns.iter_mut().find(|(group, _)| *group == id) else {
             return false;
         };

@@ -12,6 +12,7 @@
 //! | `futex` | the one way to wait, and the one way to wake |
 //! | `timers` | deadlines, in order |
 //! | `thread` | simulated threads: spawn, join, unwinding |
+//! | `stacks` | the memory they run on, used again |
 //! | `group` | servers: membership, pause, local clocks, and `crash` |
 //! | `strategy` | which thread next, and who stalls: one file each |
 //! | `report` | what a person reads when a run fails |
@@ -35,8 +36,10 @@
 pub(crate) mod decisions;
 pub(crate) mod futex;
 pub(crate) mod group;
+mod lock;
 pub(crate) mod report;
 mod scheduler;
+mod stacks;
 pub(crate) mod strategy;
 pub(crate) mod thread;
 pub(crate) mod timers;

@@ -165,15 +165,7 @@ impl Failure {
 impl Core {
     /// A thread as reports call it: `server/thread`.
     pub(crate) fn thread_name(&self, id: ThreadId) -> String {
-        let thread = self.threads.get(id);
-        let group = self.groups.name(thread.group);
-        match &thread.name {
-            Some(name) => format!("{group}/{name}"),
-            None => {
-                let (file, line) = (thread.spawned_at.file(), thread.spawned_at.line());
-                format!("{group}/thread-{} (spawned at {file}:{line})", thread.number)
-            }
-        }
+        self.threads.labels.name(id)
     }
 
     fn describe_wait(&self, thread: &Thread) -> String {
@@ -202,6 +194,9 @@ impl Core {
     }
 
     pub(crate) fn take_decisions(&mut self) -> Vec<Decision> {
+        if !self.recorder.keeps() {
+            return Vec::new();
+        }
         let names = self.threads.names_by_number(|id| self.thread_name(id));
         let name = |number: u32| match names.get(&number) {
             Some(name) => name.clone(),

@@ -174,8 +174,9 @@ impl Core {
             return Step::Over;
         }
         while let Some((at, action)) = self.timers.next() {
-            if self.is_stale(action) {
+            if self.threads.is_stale(action) {
                 self.timers.pop();
+                self.timers.stale_is_gone();
                 continue;
             }
             self.now = self.now.max(at);
@@ -186,13 +187,6 @@ impl Core {
             self.fail(failure);
         }
         Step::Again
-    }
-
-    fn is_stale(&self, action: &TimerAction) -> bool {
-        match action {
-            TimerAction::Wake { thread, wait } => self.threads.get(*thread).wait_number != *wait,
-            TimerAction::Resume { .. } | TimerAction::Call(_) => false,
-        }
     }
 }
 

@@ -13,31 +13,27 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use corosensei::stack::DefaultStack;
 use parking_lot::Mutex;
 
 use super::decisions::DecisionKind;
 use super::futex::{Key, ObjectId, WaitFor, Woken};
 use super::group::GroupId;
 use super::report::Failure;
+use super::stacks::Stacks;
 use super::strategy::ThreadId;
+use super::timers::TimerAction;
 use super::world::{Core, World};
-use crate::raw::{self, Fiber, Suspender};
+use crate::raw::{self, Fiber, Suspender, WorldCell};
 
-/// Address space for each stack; pages are used as they are touched.
-const STACK_BYTES: usize = 512 * 1024;
-/// Stacks kept for the next thread, in this or a later world.
-const STACKS_KEPT: usize = 1024;
 /// Calls that a thread may make while it is being ended, before it is given up as leaked.
 const DYING_STEPS_MAX: u32 = 100_000;
 
 /// Above the numbers of all other threads.
 const OBSERVER_NUMBERS: u32 = 1 << 31;
-
-static STACKS: Mutex<Vec<DefaultStack>> = Mutex::new(Vec::new());
 
 /// Where a thread stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,15 +55,57 @@ pub(crate) struct Wait {
     pub(crate) deadline: Option<u64>,
 }
 
+/// What a thread is called in reports; put into words only when there is one.
+#[derive(Debug)]
+pub(crate) struct Label {
+    group: Arc<str>,
+    name: Option<String>,
+    number: u32,
+    spawned_at: &'static Location<'static>,
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, name, number, spawned_at } = self;
+        match name {
+            Some(name) => write!(f, "{group}/{name}"),
+            None => {
+                let (file, line) = (spawned_at.file(), spawned_at.line());
+                write!(f, "{group}/thread-{number} (spawned at {file}:{line})")
+            }
+        }
+    }
+}
+
+/// The labels of a world's threads, by slot. Apart from the threads, so that the watchdog can read
+/// the name of one that is stuck.
+#[derive(Debug, Default)]
+pub(crate) struct Labels(Mutex<Vec<Label>>);
+
+impl Labels {
+    fn set(&self, id: ThreadId, label: Label) {
+        let mut labels = self.0.lock();
+        // Slots are given out one after the other.
+        match labels.get_mut(id as usize) {
+            Some(before) => *before = label,
+            None => labels.push(label),
+        }
+    }
+
+    pub(super) fn name(&self, id: ThreadId) -> String {
+        self.0.lock().get(id as usize).map(ToString::to_string).unwrap_or_default()
+    }
+}
+
 /// One simulated thread.
 pub(crate) struct Thread {
-    pub(crate) name: Option<Arc<str>>,
     /// Counts spawns: the same thread has the same number in every replay.
     pub(crate) number: u32,
     pub(crate) group: GroupId,
-    pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) state: State,
     pub(crate) wait: Wait,
+    /// While it waits for a lock: since when, not counting wake-ups in vain.
+    pub(super) wants_lock_since: u64,
     /// Tells this wait from earlier ones, for timers that come late.
     pub(crate) wait_number: u64,
     pub(crate) keys: Vec<Key>,
@@ -90,30 +128,30 @@ pub(crate) struct Threads {
     free: Vec<ThreadId>,
     spawned: u32,
     observers: u32,
+    stacks: Stacks,
+    pub(super) labels: Arc<Labels>,
 }
 
 /// What a thread is to be.
 pub(crate) struct NewThread {
-    pub(crate) name: Option<Arc<str>>,
+    pub(crate) name: Option<String>,
     pub(crate) group: GroupId,
     pub(crate) observer: bool,
     pub(crate) spawned_at: &'static Location<'static>,
 }
 
 impl Thread {
-    fn new(new: NewThread, number: u32, wait_number: u64) -> Self {
-        let place = new.spawned_at;
+    fn new(number: u32, group: GroupId, observer: bool, place: &'static Location<'static>) -> Self {
         Self {
-            name: new.name,
             number,
-            group: new.group,
-            spawned_at: place,
+            group,
             state: State::Runnable,
             wait: Wait { what: WaitFor::Nothing, place, deadline: None },
-            wait_number,
+            wants_lock_since: 0,
+            wait_number: 0,
             keys: Vec::new(),
             woken: Woken::Ready,
-            observer: new.observer,
+            observer,
             steps: 0,
             dying: false,
             dying_steps: 0,
@@ -128,7 +166,7 @@ impl Thread {
         self.state = State::Waiting;
         self.wait = wait;
         self.wait_number += 1;
-        self.keys.extend_from_slice(keys);
+        keys.iter().for_each(|&key| self.keys.push(key));
         self.wait_number
     }
 
@@ -160,14 +198,26 @@ impl Threads {
         &mut self.slots[id as usize]
     }
 
-    fn add(&mut self, new: NewThread) -> ThreadId {
-        let number = self.next_number(new.observer);
+    fn add(&mut self, new: NewThread, group_name: &Arc<str>) -> ThreadId {
+        let NewThread { name, group, observer, spawned_at } = new;
+        let number = self.next_number(observer);
+        let label = Label { group: Arc::clone(group_name), name, number, spawned_at };
+        let thread = Thread::new(number, group, observer, spawned_at);
+        let id = self.put(thread);
+        self.labels.set(id, label);
+        id
+    }
+
+    /// Puts a thread into a free slot.
+    fn put(&mut self, thread: Thread) -> ThreadId {
         if let Some(id) = self.free.pop() {
-            let wait_number = self.get(id).wait_number + 1;
-            *self.get_mut(id) = Thread::new(new, number, wait_number);
+            let before = std::mem::replace(self.get_mut(id), thread);
+            // Timers of the thread that had the slot before are none of this one's.
+            self.get_mut(id).wait_number = before.wait_number + 1;
+            self.get_mut(id).keys = before.keys;
             return id;
         }
-        self.slots.push(Thread::new(new, number, 0));
+        self.slots.push(thread);
         ThreadId::try_from(self.slots.len() - 1).expect("a world has fewer than 2^32 threads")
     }
 
@@ -191,6 +241,14 @@ impl Threads {
         name: impl Fn(ThreadId) -> String,
     ) -> BTreeMap<u32, String> {
         (0..).zip(&self.slots).map(|(id, thread)| (thread.number, name(id))).collect()
+    }
+
+    /// Whether nobody waits for this timer any more.
+    pub(super) fn is_stale(&self, action: &TimerAction) -> bool {
+        match action {
+            TimerAction::Wake { thread, wait } => self.get(*thread).wait_number != *wait,
+            TimerAction::Resume { .. } | TimerAction::Call(_) => false,
+        }
     }
 
     /// The threads that have not ended, by slot.
@@ -226,18 +284,18 @@ pub struct Killed;
 
 /// Where a thread's result waits for whoever joins it.
 pub(crate) struct Packet<T> {
-    result: Mutex<Option<std::thread::Result<T>>>,
+    result: WorldCell<Option<std::thread::Result<T>>>,
     finished: ObjectId,
 }
 
 impl<T> Packet<T> {
     fn put(&self, world: &World, result: std::thread::Result<T>) {
-        *self.result.lock() = Some(result);
+        self.result.with(|slot| *slot = Some(result));
         self.finished.wake(world, usize::MAX);
     }
 
     pub(crate) fn is_finished(&self) -> bool {
-        self.result.lock().is_some()
+        self.result.with(|result| result.is_some()).unwrap_or(false)
     }
 }
 
@@ -248,17 +306,17 @@ impl World {
         new: NewThread,
         body: impl FnOnce() -> T + Send + 'static,
     ) -> Arc<Packet<T>> {
-        let packet = Arc::new(Packet { result: Mutex::new(None), finished: ObjectId::new() });
+        let packet = Arc::new(Packet { result: WorldCell::new(None), finished: ObjectId::new() });
         let theirs = Arc::clone(&packet);
         let id = self.core.borrow_mut().add_thread(new, self.running());
-        let fiber = Fiber::new(take_stack(), move |suspender| {
+        let stack = self.core.borrow_mut().threads.stacks.take();
+        let fiber = Fiber::new(stack, move |suspender| {
             let world = raw::world().expect("a simulated thread runs inside its world");
             world.core.borrow_mut().threads.get_mut(id).suspender = Some(suspender);
             world.run_body(id, body, &theirs);
         });
         let mut core = self.core.borrow_mut();
         core.threads.get_mut(id).fiber = Some(fiber);
-        core.name_for_watchdog(&self.pulse, id);
         core.make_runnable(id);
         packet
     }
@@ -316,7 +374,7 @@ impl World {
         self.point(place);
         let key = packet.finished.key(self);
         loop {
-            if let Some(result) = packet.result.lock().take() {
+            if let Some(result) = packet.result.with(Option::take).flatten() {
                 return result;
             }
             let blocked = || !packet.is_finished();
@@ -344,23 +402,33 @@ impl World {
         let mut core = self.core.borrow_mut();
         if ended {
             core.retire(id);
-            give_stack_back(fiber.into_stack());
+            core.threads.stacks.give_back(fiber.into_stack());
         } else {
             core.threads.get_mut(id).fiber = Some(fiber);
         }
     }
 
     /// Begins, or begins again, the unwinding of the running thread if its group has crashed.
+    #[inline]
     pub(crate) fn raise_if_dying(&self, me: ThreadId) {
+        if self.core.borrow().threads.get(me).dying {
+            self.raise_unless_unwinding(me);
+        }
+    }
+
+    #[cold]
+    fn raise_unless_unwinding(&self, me: ThreadId) {
         let mut core = self.core.borrow_mut();
         let thread = core.threads.get_mut(me);
-        if thread.dying && !thread.is_unwinding() {
+        if !thread.is_unwinding() {
             thread.unwinding = true;
             drop(core);
             self.raise(me);
         }
     }
 
+    /// Inlined, for each frame costs time in every unwinding.
+    #[inline(always)]
     fn raise(&self, thread: ThreadId) -> ! {
         let number = self.core.borrow().threads.get(thread).number;
         resume_unwind(Box::new(Kill { world: self.serial, thread, number }))
@@ -391,7 +459,7 @@ impl World {
 impl Core {
     fn add_thread(&mut self, new: NewThread, spawner: Option<ThreadId>) -> ThreadId {
         let (group, observer) = (new.group, new.observer);
-        let id = self.threads.add(new);
+        let id = self.threads.add(new, self.groups.name(group));
         if !self.groups.is_alive(group) {
             self.threads.get_mut(id).dying = true;
             self.crashes.push(group);
@@ -418,6 +486,7 @@ impl Core {
             Thread { state: State::Runnable, woken: Woken::ByKey(key), .. } => Some(*key),
             _ => None,
         };
+        self.objects.disinherit_everywhere(id);
         self.leave_queues(id);
         self.runnable.retain(|&other| other != id);
         self.observers.retain(|&other| other != id);
@@ -440,21 +509,5 @@ impl Core {
         // blocks would then abort the process: its stack stays where it is.
         std::mem::forget(thread.fiber.take());
         self.leaked.push(format!("{name} at {place}"));
-    }
-}
-
-fn take_stack() -> DefaultStack {
-    let kept = STACKS.lock().pop();
-    kept.unwrap_or_else(|| {
-        DefaultStack::new(STACK_BYTES).unwrap_or_else(|error| {
-            panic!("no memory for the stack of another simulated thread: {error}")
-        })
-    })
-}
-
-fn give_stack_back(stack: DefaultStack) {
-    let mut stacks = STACKS.lock();
-    if stacks.len() < STACKS_KEPT {
-        stacks.push(stack);
     }
 }

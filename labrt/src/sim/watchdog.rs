@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::report::{Failure, FailureKind};
 use super::strategy::ThreadId;
-use super::world::Core;
+use super::thread::Labels;
 use super::{Config, OnStuck};
 use crate::raw::{self, OsThread, PlaceCell};
 
@@ -34,10 +34,14 @@ pub(crate) struct Pulse {
     /// The running thread's slot + 1; 0 in the scheduler.
     running: AtomicU64,
     place: PlaceCell,
-    names: Mutex<Vec<String>>,
+    labels: Arc<Labels>,
 }
 
 impl Pulse {
+    pub(super) fn new(labels: &Arc<Labels>) -> Self {
+        Self { labels: Arc::clone(labels), ..Self::default() }
+    }
+
     #[inline]
     pub(crate) fn beat(&self, steps: u64, now: u64, place: &'static Location<'static>) {
         self.steps.store(steps, Ordering::Relaxed);
@@ -60,8 +64,8 @@ impl Pulse {
         if slot == CALLBACK {
             return "a timer's callback".to_string();
         }
-        let index = usize::try_from(slot).unwrap_or(0).checked_sub(1);
-        index.and_then(|index| self.names.lock().get(index).cloned()).unwrap_or_default()
+        let thread = ThreadId::try_from(slot).unwrap_or(0).checked_sub(1);
+        thread.map(|thread| self.labels.name(thread)).unwrap_or_default()
     }
 
     /// Scheduler code that belongs to somebody else begins: a timer's callback.
@@ -75,21 +79,6 @@ impl Pulse {
 
     pub(super) fn last_place(&self) -> Option<&'static Location<'static>> {
         self.place.get()
-    }
-}
-
-impl Core {
-    /// The watchdog cannot look a name up in the core: it is written down for it, once per slot
-    /// for nameless threads.
-    pub(super) fn name_for_watchdog(&self, pulse: &Pulse, id: ThreadId) {
-        let mut names = pulse.names.lock();
-        let index = id as usize;
-        if index >= names.len() {
-            names.resize(index + 1, String::new());
-        }
-        if names[index].is_empty() || self.threads.get(id).name.is_some() {
-            names[index] = self.thread_name(id);
-        }
     }
 }
 

@@ -104,12 +104,13 @@ impl World {
             max_steps: config.max_steps,
             max_time: u64::try_from(config.max_time.as_nanos()).unwrap_or(u64::MAX),
         };
+        let pulse = Arc::new(Pulse::new(&core.threads.labels));
         Self {
             serial: WORLDS.fetch_add(1, Ordering::Relaxed) as u32,
             core: RefCell::new(core),
             running: Cell::new(None),
             pinned: Cell::new(0),
-            pulse: Arc::default(),
+            pulse,
             recorder: RefCell::new(config.record.then(trace::Recorder::new)),
             seed: config.seed,
         }
@@ -189,11 +190,11 @@ impl World {
             self.dying_point(me, place);
             return;
         }
-        let group = thread.group;
+        let (group, observer) = (thread.group, thread.observer);
         if core.groups.counts_down(group) {
             drop(core);
             self.crash(group);
-        } else if core.must_suspend(me) {
+        } else if core.must_suspend(me, group, observer) {
             drop(core);
             self.suspend(me);
             self.raise_if_dying(me);
@@ -235,8 +236,9 @@ impl World {
 impl Core {
     /// Whether the running thread `me` has to leave the CPU at this switch point; if so, what
     /// becomes of it has been arranged.
-    fn must_suspend(&mut self, me: ThreadId) -> bool {
-        if self.threads.get(me).observer {
+    #[inline]
+    fn must_suspend(&mut self, me: ThreadId, group: GroupId, observer: bool) -> bool {
+        if observer {
             return self.must_suspend_observer(me);
         }
         self.now += STEP_COST_NS;
@@ -244,7 +246,7 @@ impl Core {
             self.next = Some(me);
             return true;
         }
-        if self.groups.is_paused(self.threads.get(me).group) {
+        if self.groups.is_paused(group) {
             self.make_runnable(me);
             return true;
         }
@@ -307,8 +309,9 @@ impl Core {
 
     /// Chooses among the runnable threads (there is one) and takes it off the list.
     pub(super) fn pick(&mut self) -> ThreadId {
-        if self.runnable.len() == 1 {
-            return self.runnable.remove(0);
+        if let [only] = self.runnable[..] {
+            self.runnable.clear();
+            return only;
         }
         let index = self.strategy.pick(&self.runnable);
         let picked = self.runnable.swap_remove(index);
@@ -334,13 +337,19 @@ impl Core {
     }
 
     /// Makes the threads runnable whose time has come. True if something else is due first.
+    #[inline]
     pub(super) fn wake_due_threads(&mut self) -> bool {
+        self.timers.due(self.now).is_some() && self.wake_those_due()
+    }
+
+    fn wake_those_due(&mut self) -> bool {
         while let Some(action) = self.timers.due(self.now) {
             let TimerAction::Wake { thread, wait } = *action else {
                 return true;
             };
             self.timers.pop();
             self.time_out(thread, wait);
+            self.timers.stale_is_gone();
         }
         false
     }

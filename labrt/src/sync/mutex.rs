@@ -21,32 +21,26 @@ pub struct Mutex<T: ?Sized> {
 pub struct MutexGuard<'a, T: ?Sized> {
     // The order matters: the lock is released first, and then the waiters are told.
     pub(super) inner: parking_lot::MutexGuard<'a, T>,
-    pub(super) release: Release<'a>,
+    pub(super) release: Release<'a, 1>,
 }
 
-/// Tells waiters in a simulated world, on drop, that a lock is free.
-pub(super) struct Release<'a> {
-    pub(super) id: &'a ObjectId,
-    /// How many waiters may try again: one, or all; none if the lock was taken outside a
-    /// simulated world, where the primitive itself tells them.
-    pub(super) waiters: usize,
-}
+/// Tells up to `WAITERS` threads of a simulated world, on drop, that a lock is free. (On OS threads
+/// the primitive itself tells them.) Guards made of two pointers are passed in registers.
+pub(super) struct Release<'a, const WAITERS: usize>(pub(super) &'a ObjectId);
 
-impl Drop for Release<'_> {
+impl<const WAITERS: usize> Drop for Release<'_, WAITERS> {
     #[inline]
     fn drop(&mut self) {
-        if self.waiters > 0 {
-            self.release_in_sim();
+        if raw::mode() == Mode::Sim {
+            release_in_sim(self.0, WAITERS);
         }
     }
 }
 
-impl Release<'_> {
-    #[inline(never)]
-    fn release_in_sim(&self) {
-        if let Some(world) = raw::world() {
-            world.release(self.id, self.waiters);
-        }
+#[inline(never)]
+fn release_in_sim(id: &ObjectId, waiters: usize) {
+    if let Some(world) = raw::world() {
+        world.release(id, waiters);
     }
 }
 
@@ -64,12 +58,8 @@ impl<T> Mutex<T> {
 
 impl<T: ?Sized> Mutex<T> {
     #[inline]
-    fn os_guard<'a>(&'a self, inner: parking_lot::MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        MutexGuard { inner, release: Release { id: &self.id, waiters: 0 } }
-    }
-
-    fn sim_guard<'a>(&'a self, inner: parking_lot::MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        MutexGuard { inner, release: Release { id: &self.id, waiters: 1 } }
+    fn guard<'a>(&'a self, inner: parking_lot::MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        MutexGuard { inner, release: Release(&self.id) }
     }
 
     /// Waits until the lock is free, and takes it.
@@ -77,7 +67,7 @@ impl<T: ?Sized> Mutex<T> {
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         if raw::mode() == Mode::Plain {
-            return self.os_guard(self.inner.lock());
+            return self.guard(self.inner.lock());
         }
         self.lock_watched(Location::caller())
     }
@@ -89,7 +79,7 @@ impl<T: ?Sized> Mutex<T> {
             return self.lock_in_sim(None, place).expect("no deadline");
         }
         os::group::checkpoint(place);
-        self.os_guard(self.inner.lock())
+        self.guard(self.inner.lock())
     }
 
     fn lock_in_sim(
@@ -101,7 +91,7 @@ impl<T: ?Sized> Mutex<T> {
         world.point(place);
         let try_lock = || self.inner.try_lock();
         let inner = world.acquire(&self.id, WaitFor::Lock, deadline, place, try_lock)?;
-        Some(self.sim_guard(inner))
+        Some(self.guard(inner))
     }
 
     /// Takes the lock if it is free.
@@ -109,12 +99,12 @@ impl<T: ?Sized> Mutex<T> {
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let Some(world) = raw::world() else {
             os::group::checkpoint(Location::caller());
-            return self.inner.try_lock().map(|inner| self.os_guard(inner));
+            return self.inner.try_lock().map(|inner| self.guard(inner));
         };
         world.point(Location::caller());
         let inner = self.inner.try_lock()?;
         world.note_holder(&self.id, WaitFor::Lock, Location::caller());
-        Some(self.sim_guard(inner))
+        Some(self.guard(inner))
     }
 
     /// Waits for the lock for at most `timeout`.
@@ -124,7 +114,7 @@ impl<T: ?Sized> Mutex<T> {
             return self.lock_in_sim(time::sim_deadline(timeout), Location::caller());
         }
         os::group::checkpoint(Location::caller());
-        self.inner.try_lock_for(timeout).map(|inner| self.os_guard(inner))
+        self.inner.try_lock_for(timeout).map(|inner| self.guard(inner))
     }
 
     /// Access without locking: the borrow proves that nobody else has any.
@@ -133,7 +123,7 @@ impl<T: ?Sized> Mutex<T> {
     }
 
     pub(super) fn id_of<'a>(guard: &MutexGuard<'a, T>) -> &'a ObjectId {
-        guard.release.id
+        guard.release.0
     }
 }
 

@@ -9,6 +9,9 @@ use crate::os;
 use crate::raw::{self, Mode};
 use crate::sim::futex::{ObjectId, WaitFor};
 
+/// Readers and writers wait for the same key, so whoever releases wakes all.
+const ALL: usize = usize::MAX;
+
 /// A reader-writer lock; see [`parking_lot::RwLock`].
 #[derive(Default)]
 pub struct RwLock<T: ?Sized> {
@@ -21,7 +24,7 @@ pub struct RwLock<T: ?Sized> {
 pub struct RwLockReadGuard<'a, T: ?Sized> {
     // The order matters: the lock is released first, and then the waiters are told.
     inner: parking_lot::RwLockReadGuard<'a, T>,
-    _release: Release<'a>,
+    _release: Release<'a, ALL>,
 }
 
 /// Exclusive access to what a [`RwLock`] protects.
@@ -29,7 +32,7 @@ pub struct RwLockReadGuard<'a, T: ?Sized> {
 pub struct RwLockWriteGuard<'a, T: ?Sized> {
     // The order matters, as above.
     inner: parking_lot::RwLockWriteGuard<'a, T>,
-    _release: Release<'a>,
+    _release: Release<'a, ALL>,
 }
 
 impl<T> RwLock<T> {
@@ -45,10 +48,8 @@ impl<T> RwLock<T> {
 }
 
 impl<T: ?Sized> RwLock<T> {
-    /// Readers and writers wait for the same key, so whoever releases wakes all.
-    fn release(&self) -> Release<'_> {
-        let waiters = if raw::mode() == Mode::Sim { usize::MAX } else { 0 };
-        Release { id: &self.id, waiters }
+    fn release(&self) -> Release<'_, ALL> {
+        Release(&self.id)
     }
 
     /// Waits until no writer holds the lock.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::raw;
+use crate::raw::{self, WorldCell};
 
 /// A cell for state that outlives servers and is shared between them: the network's, a disk's, a
 /// trace's.
@@ -10,33 +10,35 @@ use crate::raw;
 /// [`Shared::with`] runs a closure as a section without a switch point. So a server that crashes
 /// is never in the middle of one, a reader never sees half a change, and looking at the state
 /// does not shift the schedule. The closure must be short and must not block.
+///
+/// A cell that was made in a simulated world belongs to that world until it ends.
 #[derive(Default)]
-pub struct Shared<T>(parking_lot::Mutex<T>);
+pub struct Shared<T>(WorldCell<T>);
 
 impl<T> Shared<T> {
     /// A cell that holds `value`.
-    pub const fn new(value: T) -> Self {
-        Self(parking_lot::Mutex::new(value))
+    pub fn new(value: T) -> Self {
+        Self(WorldCell::new(value))
     }
 
     /// Runs `section` with the state.
     ///
     /// # Panics
-    /// In a simulated world, if it is called from within itself.
+    /// In a simulated world, if it is called from within itself; on another OS thread while that
+    /// world still runs.
+    #[inline]
     #[track_caller]
     pub fn with<R>(&self, section: impl FnOnce(&mut T) -> R) -> R {
-        match raw::world() {
-            None => section(&mut self.0.lock()),
-            Some(world) => world.pinned(|| {
-                let mut state = self.0.try_lock().expect("a shared cell is used inside itself");
-                section(&mut state)
-            }),
-        }
+        let result = match raw::world() {
+            None => self.0.with(section),
+            Some(world) => world.pinned(|| self.0.with(section)),
+        };
+        result.expect("a shared cell is used outside the simulated world that made it and runs")
     }
 }
 
 impl<T: fmt::Debug> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.0.with(|state| state.fmt(f)).unwrap_or_else(|| f.write_str("<in a simulated world>"))
     }
 }
