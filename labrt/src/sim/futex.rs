@@ -6,7 +6,7 @@
 //!
 //! [`World::wait`] checks `still_blocked` and enqueues without a switch point in between, so a
 //! wake-up cannot fall into the gap. Whoever is woken checks again: a wake-up is a hint, not a
-//! promise. [`World::wake`] lets the strategy choose *which* waiters go on.
+//! promise. [`Core::wake`] lets the strategy choose *which* waiters go on.
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
