@@ -154,7 +154,9 @@ impl Objects {
 
     pub(crate) fn forget_waiter(&mut self, key: Key, thread: ThreadId) {
         let waiters = &mut self.by_key[key as usize].waiters;
-        if let Some(index) = waiters.iter().position(|&waiter| waiter == thread) {
+        if waiters[..] == [thread] {
+            waiters.clear();
+        } else if let Some(index) = waiters.iter().position(|&waiter| waiter == thread) {
             waiters.remove(index);
         }
     }
