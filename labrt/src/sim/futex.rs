@@ -6,7 +6,7 @@
 //!
 //! [`World::wait`] checks `still_blocked` and enqueues without a switch point in between, so a
 //! wake-up cannot fall into the gap. Whoever is woken checks again: a wake-up is a hint, not a
-//! promise. [`World::wake`] lets the strategy choose *which* waiters go on.
+//! promise. [`Core::wake`] lets the strategy choose *which* waiters go on.
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -185,7 +185,9 @@ impl Objects {
 
     pub(crate) fn forget_waiter(&mut self, key: Key, thread: ThreadId) {
         let waiters = &mut self.by_key[key as usize].waiters;
-        if let Some(index) = waiters.iter().position(|&waiter| waiter == thread) {
+        if waiters[..] == [thread] {
+            waiters.clear();
+        } else if let Some(index) = waiters.iter().position(|&waiter| waiter == thread) {
             waiters.remove(index);
         }
     }
