@@ -7,12 +7,12 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use contract::{Index, RaftNode, Term};
 use labrpc::{ClientEnd, Network};
 use labrt::channel::{self, Receiver, Sender};
 use labrt::group::Group;
-use labrt::pool::Pool;
 use labrt::sync::Shared;
 use labrt::thread::Builder;
 use serde::{Deserialize, Serialize};
@@ -148,8 +148,7 @@ struct Running {
 /// Whether a thread, by its name and place, belongs to the server's program, or is a handler that
 /// waits for its next call.
 fn is_of_the_harness(thread: &str) -> bool {
-    let is_idle = ["/rpc-", "/control-"].iter().any(|pool| thread.contains(pool))
-        && thread.contains("labrt/src/pool.rs");
+    let is_idle = thread.contains("/rpc-") && thread.contains("labrt/src/pool.rs");
     is_idle || thread.contains("harness/src/server.rs")
 }
 
@@ -374,12 +373,32 @@ impl Program {
             }
         });
         let _ = ready.send(());
-        let pool = Pool::new(&self.group, "control");
+        let control = Control { node, calls: self.calls, group: self.group, waiting: 1.into() };
+        Arc::new(control).serve();
+    }
+}
+
+/// The server's program as the test calls it.
+struct Control<R> {
+    node: Arc<R>,
+    calls: Receiver<Call>,
+    group: Group,
+    /// Threads that wait for a call.
+    waiting: AtomicUsize,
+}
+
+impl<R: RaftNode> Control<R> {
+    /// Answers one call after the other. A call may block for long, so whoever takes one sees to it
+    /// that another thread waits for the next.
+    fn serve(self: Arc<Self>) {
         while let Ok(call) = self.calls.recv_or_end() {
-            let node = Arc::clone(&node);
-            pool.run(move || {
-                let _ = call.answer.send(answer(&*node, call.request));
-            });
+            if self.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
+                self.waiting.fetch_add(1, Ordering::Relaxed);
+                let control = Arc::clone(&self);
+                self.group.spawn("control", move || control.serve());
+            }
+            let _ = call.answer.send(answer(&*self.node, call.request));
+            self.waiting.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

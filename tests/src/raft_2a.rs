@@ -7,11 +7,14 @@
 use std::time::Duration;
 
 use harness::runner::{TestCase, Worlds};
-use harness::{Cluster, CrashPoint, LEADER_WITHIN};
+use harness::{Cluster, CrashPlan, CrashPoint, LEADER_WITHIN};
 use labrpc::Faults;
 use labrt::thread::sleep;
+use labrt::time::Instant;
 
-use crate::script::{draw_plan, ms, restart_all, restart_the_crashed, secs, some_of};
+use crate::script::{
+    ELECTION, crash, draw_plan, ms, restart_all, restart_the_crashed, secs, some_of,
+};
 
 const NEEDS_CLOCKS: Worlds = Worlds::SimOnly("only a simulated world has clocks to set");
 
@@ -110,6 +113,16 @@ pub const CASES: &[TestCase] = &[
         servers: 5,
         worlds: Worlds::All,
         body: vote_once,
+    },
+    TestCase {
+        name: "forgotten_vote_2A",
+        claim: "a server that crashes right after it voted still knows for whom",
+        paper: "Raft §5.2, Figure 2: updated on stable storage before responding to RPCs",
+        points: 3,
+        mirrored: false,
+        servers: 3,
+        worlds: Worlds::All,
+        body: forgotten_vote,
     },
     TestCase {
         name: "stable_leader_2A",
@@ -288,6 +301,33 @@ fn vote_once(cluster: &Cluster) {
     }
     cluster.heal();
     cluster.wait_for_agreed_leader(LEADER_WITHIN);
+}
+
+/// Two candidates cannot hear each other, so both are candidates of the same term, and both ask the
+/// third server, which asks nobody. It crashes with its first answer, and is back for the other.
+fn forgotten_vote(cluster: &Cluster) {
+    let mut script = cluster.script();
+    for round in 0..10 {
+        let (voter, a, b) = (round % 3, (round + 1) % 3, (round + 2) % 3);
+        cluster.wait_for_agreed_leader(LEADER_WITHIN);
+        crash(cluster, &[0, 1, 2]);
+        for peer in [a, b] {
+            let faults = cluster.network().faults(voter, peer);
+            let mute = Faults { request_loss_ppm: 1_000_000, ..faults };
+            cluster.network().set_faults(voter, peer, &mute);
+        }
+        cluster.cut_one_way(a, b, true);
+        cluster.cut_one_way(b, a, true);
+        (0..3).for_each(|server| cluster.restart(server));
+        cluster.plan_crash(CrashPlan { server: voter, point: CrashPoint::Answered, nth: 1 });
+        let limit = Instant::now() + ELECTION;
+        while cluster.server(voter).is_running() && Instant::now() < limit {
+            sleep(ms(1));
+        }
+        sleep(script.duration(Duration::ZERO..ms(3)));
+        restart_the_crashed(cluster, ELECTION);
+        cluster.heal();
+    }
 }
 
 fn stable_leader(cluster: &Cluster) {

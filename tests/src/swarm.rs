@@ -4,6 +4,7 @@
 //! always, hides what only a few of them together bring about (Groce et al., *Swarm Testing*,
 //! 2012).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -48,7 +49,7 @@ impl Clients {
         self.threads.into_iter().for_each(|client| drop(client.join()));
         sleep(ELECTION);
         let last = cluster.agree(cluster.len());
-        let log: Vec<_> =
+        let log: BTreeSet<_> =
             (1..=last).filter_map(|index| cluster.wait(index, cluster.len(), None)).collect();
         for command in self.committed.with(std::mem::take) {
             assert!(log.contains(&command), "a client saw {command:?} committed, and it is gone");
