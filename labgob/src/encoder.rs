@@ -67,7 +67,11 @@ struct VecWriter<'a>(&'a mut Vec<u8>);
 impl Writer for VecWriter<'_> {
     #[inline(always)]
     fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
-        self.0.extend_from_slice(bytes);
+        // Small numbers, and so most writes, take one byte: no call of memcpy for that.
+        match bytes {
+            [byte] => self.0.push(*byte),
+            _ => self.0.extend_from_slice(bytes),
+        }
         Ok(())
     }
 }

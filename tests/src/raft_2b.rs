@@ -376,10 +376,17 @@ fn backup(cluster: &Cluster) {
     cluster.agree(5);
 }
 
-/// Leads a cluster of five to where two servers have `entries` entries that nobody else has, and
-/// the other three, after a leader of the same kind and its follower, have agreed on others by
-/// `agree`, twice. Returns the two, which are cut off.
-fn diverge(cluster: &Cluster, entries: usize, agree: impl Fn()) -> [usize; 2] {
+/// A cluster of five whose logs differ.
+struct Diverged {
+    /// These are connected, and have agreed.
+    current: [usize; 3],
+    /// These are cut off, and their last entries nobody else has.
+    lagging: [usize; 2],
+}
+
+/// Twice leaves a leader and a follower with `entries` entries that nobody else has, and has the
+/// others agree on others by `agree`.
+fn diverge(cluster: &Cluster, entries: usize, agree: impl Fn()) -> Diverged {
     cluster.agree(5);
     let first = cluster.check_one_leader();
     let [follower, rest @ ..] = others::<4>(cluster, first);
@@ -397,20 +404,27 @@ fn diverge(cluster: &Cluster, entries: usize, agree: impl Fn()) -> [usize; 2] {
     start_many(cluster, second, entries);
     sleep(ELECTION / 2);
     disconnect(cluster, &[0, 1, 2, 3, 4]);
-    connect(cluster, &[first, follower, other]);
+    let (current, lagging) = ([first, follower, other], [second, last]);
+    connect(cluster, &current);
     agree();
-    [second, last]
+    Diverged { current, lagging }
 }
 
-/// Elections and heartbeats come to some 25 RPCs a second at each server. One rejection for each
-/// entry would be 200 more at once.
+/// A leader that was just elected takes all logs to be as long as its own. Elections and heartbeats
+/// come to some 25 RPCs a second at each server. One rejection for each entry would be 200 more at
+/// once.
 fn backup_bound(cluster: &Cluster) {
     const ENTRIES: usize = 200;
-    let lagging = diverge(cluster, ENTRIES, || {
+    let Diverged { current, lagging } = diverge(cluster, ENTRIES, || {
         let (leader, ..) = start_at_leader(cluster);
         start_many(cluster, leader, ENTRIES - 1);
         cluster.agree(3);
     });
+    let leader = cluster.check_one_leader();
+    // A leader would refuse its successor a pre-vote, and there is no majority without it.
+    cluster.restart(leader);
+    let next = current.into_iter().find(|&server| server != leader);
+    must_elect(cluster, next.expect("only one of them leads"));
     let rpcs = || lagging.map(|server| cluster.network().counts_at(server).rpcs);
     let (before, started) = (rpcs(), Instant::now());
     connect(cluster, &[0, 1, 2, 3, 4]);
