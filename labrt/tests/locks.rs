@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use labrt::channel;
 use labrt::group::Group;
 use labrt::sim::{Config, StrategyKind, run};
-use labrt::sync::{Condvar, Mutex};
+use labrt::sync::{Condvar, Mutex, RwLock};
 use labrt::thread;
 use labrt::time::Instant;
 
@@ -84,5 +85,57 @@ fn who_dies_while_it_is_next_leaves_the_lock_to_the_others() {
         doomed.crash();
         crowded.crash();
         drop(lock.0.lock());
+    });
+}
+
+/// A writer leaves after a while; two readers then need each other to go on.
+#[test]
+fn readers_that_were_kept_out_come_in_together() {
+    over_seeds(|| {
+        let lock = Arc::new(RwLock::new(()));
+        let writer = lock.write();
+        let (there, here) = channel::bounded(0);
+        let (theirs, ours) = (Arc::clone(&lock), Arc::clone(&lock));
+        let one = thread::spawn(move || {
+            let _read = theirs.read();
+            there.send(()).expect("the other reader is there");
+        });
+        let other = thread::spawn(move || {
+            let _read = ours.read();
+            here.recv().expect("the other reader is there");
+        });
+        thread::sleep(50 * MS);
+        drop(writer);
+        one.join().expect("it has the lock");
+        other.join().expect("it has the lock");
+    });
+}
+
+/// One that is to have the lock next finds it shared by another still, and waits once more. An
+/// older one, whose server stood still when it was woken, must not be woken in its place.
+#[test]
+fn who_is_next_stays_next_when_somebody_older_comes_back() {
+    over_seeds(|| {
+        let lock = Arc::new(RwLock::new(()));
+        let (paused, others) = (Group::new("S1", 1, 0), Group::new("S2", 2, 0));
+        let first = lock.write();
+        let theirs = Arc::clone(&lock);
+        let older = paused.spawn("older", move || drop(theirs.write()));
+        thread::sleep(MS / 10);
+        // Woken before it has waited for long, and stopped before it runs.
+        drop(first);
+        paused.pause();
+        let Some(one_reader) = lock.try_read() else { return };
+        let Some(other_reader) = lock.try_read() else { return };
+        let theirs = Arc::clone(&lock);
+        let younger = others.spawn("younger", move || drop(theirs.write()));
+        thread::sleep(3 * MS);
+        drop(one_reader);
+        thread::sleep(MS);
+        paused.resume();
+        thread::sleep(MS);
+        drop(other_reader);
+        younger.join().expect("it had the lock");
+        older.join().expect("it had the lock");
     });
 }

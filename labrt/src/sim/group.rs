@@ -262,8 +262,7 @@ impl World {
         left.into_iter().for_each(|thread| core.leak(thread));
     }
 
-    /// Stops a server's threads until [`World::unpause`].
-    /// Its threads, each with its name and the place where it waits.
+    /// A group's threads, each with its name and the place where it waits.
     pub(crate) fn describe_members(&self, group: GroupId) -> Vec<String> {
         let core = self.core.borrow();
         let describe =
@@ -271,6 +270,7 @@ impl World {
         core.members(group).into_iter().map(describe).collect()
     }
 
+    /// Stops a server's threads until [`World::unpause`].
     pub(crate) fn pause(&self, group: GroupId) {
         self.core.borrow_mut().pause(group);
     }

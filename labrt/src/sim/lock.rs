@@ -100,10 +100,13 @@ impl World {
     #[inline]
     pub(crate) fn note_holder(&self, id: &ObjectId, what: WaitFor, at: &'static Location<'static>) {
         let (key, Some(me)) = (id.key(self), self.running()) else { return };
-        let objects = &mut self.core.borrow_mut().objects;
-        objects.disinherit(key, me);
+        let mut core = self.core.borrow_mut();
+        let was_heir = core.objects.disinherit(key, me);
         if what != WaitFor::ReadLock {
-            objects.get_mut(key).holder = Some(Holder { thread: me, place: at });
+            core.objects.get_mut(key).holder = Some(Holder { thread: me, place: at });
+        } else if was_heir {
+            // The others were only kept out by this one: they may share the lock.
+            core.wake(key, usize::MAX);
         }
     }
 
@@ -114,11 +117,9 @@ impl World {
         let Some(key) = id.known(self) else { return };
         let mut core = self.core.borrow_mut();
         core.objects.get_mut(key).holder = None;
-        match core.longest_overtaken(key) {
-            Some(heir) => {
-                core.objects.make_heir(key, heir);
-                core.end_wait(heir, Woken::ByKey(key));
-            }
+        let heir = core.objects.get(key).heir.or_else(|| core.longest_overtaken(key));
+        match heir {
+            Some(heir) => core.wake_heir(key, heir),
             None => core.wake(key, count),
         }
         core.wake_observers(key);
@@ -143,6 +144,14 @@ impl World {
 }
 
 impl Core {
+    /// An heir that does not wait is awake already, or finds the lock taken once more and waits then.
+    fn wake_heir(&mut self, key: Key, heir: ThreadId) {
+        self.objects.make_heir(key, heir);
+        if self.objects.get(key).waiters.contains(&heir) {
+            self.end_wait(heir, Woken::ByKey(key));
+        }
+    }
+
     /// Of those that wait for a lock, the one that has been overtaken for too long.
     fn longest_overtaken(&self, key: Key) -> Option<ThreadId> {
         let waiters = self.objects.get(key).waiters.iter().copied();
