@@ -46,6 +46,7 @@ const fn case(name: &'static str, body: fn(&Cluster)) -> TestCase {
         mirrored: false,
         servers: 2,
         worlds: Worlds::All,
+        needs_journal: false,
         body,
     }
 }

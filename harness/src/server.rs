@@ -83,6 +83,9 @@ pub trait ServerHandle: Send + Sync {
     /// Sets what may go wrong with the server's disk, from now on.
     fn set_disk_faults(&self, faults: &DiskFaults);
 
+    /// How often the server's journal was to be synced: never, if it uses the disk's other view.
+    fn syncs(&self) -> u64;
+
     /// Whether the disk has failed since the server was started: then the server can do no better
     /// than to stop, and be started again.
     fn has_failed_disk(&self) -> bool;
@@ -194,7 +197,15 @@ impl<R: RaftNode> LocalServer<R> {
         if running.calls.send(Call { request: Request::Kill, answer }).is_ok() {
             let _ = response.recv_timeout(KILL_PATIENCE);
         }
-        self.state.with(|state| state.crashed.push(running.group.clone()));
+    }
+
+    /// The last incarnation is over, whoever ended it: on OS threads its threads may take time.
+    fn retire(&self) {
+        self.state.with(|state| {
+            if let Some(running) = state.running.take().filter(|_| !labrt::in_simulation()) {
+                state.crashed.push(running.group);
+            }
+        });
     }
 
     /// The next incarnation's group, on the server's clock.
@@ -268,6 +279,7 @@ impl<R: RaftNode> ServerHandle for LocalServer<R> {
 
     fn restart(&self) {
         self.crash();
+        self.retire();
         let (group, incarnation) = self.new_group();
         let (calls_tx, calls_rx) = channel::unbounded();
         let (nudges_tx, nudges_rx) = channel::bounded(1);
@@ -319,7 +331,11 @@ impl<R: RaftNode> ServerHandle for LocalServer<R> {
     }
 
     fn stragglers(&self) -> Vec<String> {
-        self.state.with(|state| state.crashed.iter().flat_map(Group::members).collect())
+        self.state.with(|state| {
+            let last = state.running.iter().map(|running| &running.group);
+            let dead = last.filter(|group| !group.is_alive());
+            state.crashed.iter().chain(dead).flat_map(Group::members).collect()
+        })
     }
 
     fn set_clock(&self, offset: Duration, rate_ppm: u64) {
@@ -328,6 +344,10 @@ impl<R: RaftNode> ServerHandle for LocalServer<R> {
 
     fn set_disk_faults(&self, faults: &DiskFaults) {
         self.platter.set_faults(faults);
+    }
+
+    fn syncs(&self) -> u64 {
+        self.platter.syncs()
     }
 
     fn has_failed_disk(&self) -> bool {

@@ -18,7 +18,7 @@ use crate::script::{
 
 const NEEDS_CLOCKS: Worlds = Worlds::SimOnly("only a simulated world has clocks to set");
 
-/// Elections per second that a heartbeat every 100 ms may cost, per follower.
+/// RPCs per second and follower that heartbeats may cost.
 const HEARTBEATS_PER_SECOND: u64 = 10;
 
 /// The tests of this part.
@@ -31,6 +31,7 @@ pub const CASES: &[TestCase] = &[
         mirrored: true,
         servers: 3,
         worlds: Worlds::All,
+        needs_journal: false,
         body: initial_election,
     },
     TestCase {
@@ -41,6 +42,7 @@ pub const CASES: &[TestCase] = &[
         mirrored: true,
         servers: 3,
         worlds: Worlds::All,
+        needs_journal: false,
         body: reelection,
     },
     TestCase {
@@ -51,6 +53,7 @@ pub const CASES: &[TestCase] = &[
         mirrored: true,
         servers: 7,
         worlds: Worlds::All,
+        needs_journal: false,
         body: many_elections,
     },
     TestCase {
@@ -61,6 +64,7 @@ pub const CASES: &[TestCase] = &[
         mirrored: false,
         servers: 1,
         worlds: Worlds::All,
+        needs_journal: false,
         body: cluster_of_one,
     },
     TestCase {
@@ -71,6 +75,7 @@ pub const CASES: &[TestCase] = &[
         mirrored: false,
         servers: 2,
         worlds: Worlds::All,
+        needs_journal: false,
         body: half_is_no_majority,
     },
     TestCase {
@@ -81,6 +86,7 @@ pub const CASES: &[TestCase] = &[
         mirrored: false,
         servers: 4,
         worlds: Worlds::All,
+        needs_journal: false,
         body: half_is_no_majority,
     },
     TestCase {
@@ -91,6 +97,7 @@ pub const CASES: &[TestCase] = &[
         mirrored: false,
         servers: 5,
         worlds: NEEDS_CLOCKS,
+        needs_journal: false,
         body: equal_clocks,
     },
     TestCase {
@@ -101,6 +108,7 @@ pub const CASES: &[TestCase] = &[
         mirrored: false,
         servers: 5,
         worlds: NEEDS_CLOCKS,
+        needs_journal: false,
         body: skewed_clocks,
     },
     TestCase {
@@ -112,6 +120,7 @@ pub const CASES: &[TestCase] = &[
         mirrored: false,
         servers: 5,
         worlds: Worlds::All,
+        needs_journal: false,
         body: vote_once,
     },
     TestCase {
@@ -122,6 +131,7 @@ pub const CASES: &[TestCase] = &[
         mirrored: false,
         servers: 3,
         worlds: Worlds::All,
+        needs_journal: false,
         body: forgotten_vote,
     },
     TestCase {
@@ -132,6 +142,7 @@ pub const CASES: &[TestCase] = &[
         mirrored: false,
         servers: 3,
         worlds: Worlds::All,
+        needs_journal: false,
         body: stable_leader,
     },
     TestCase {
@@ -143,6 +154,7 @@ pub const CASES: &[TestCase] = &[
         mirrored: false,
         servers: 5,
         worlds: Worlds::All,
+        needs_journal: false,
         body: slow_network,
     },
     TestCase {
@@ -154,6 +166,7 @@ pub const CASES: &[TestCase] = &[
         mirrored: false,
         servers: 5,
         worlds: Worlds::All,
+        needs_journal: false,
         body: one_way_cut,
     },
     TestCase {
@@ -165,6 +178,7 @@ pub const CASES: &[TestCase] = &[
         mirrored: false,
         servers: 3,
         worlds: Worlds::All,
+        needs_journal: false,
         body: deposed_leader,
     },
     TestCase {
@@ -176,6 +190,7 @@ pub const CASES: &[TestCase] = &[
         mirrored: false,
         servers: 3,
         worlds: Worlds::All,
+        needs_journal: false,
         body: partial_partition,
     },
 ];

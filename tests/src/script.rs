@@ -1,10 +1,11 @@
 //! What the tests' scripts share: durations, draws, and moves that several of them make.
 
+use std::panic::resume_unwind;
 use std::time::Duration;
 
 use harness::{Cluster, CrashPlan, CrashPoint, LEADER_WITHIN};
 use labrt::random::{RngExt, Stream};
-use labrt::thread::sleep;
+use labrt::thread::{JoinHandle, sleep};
 
 /// The time in which the labs allow for an election.
 pub(crate) const ELECTION: Duration = secs(1);
@@ -65,13 +66,15 @@ pub(crate) fn start_many(cluster: &Cluster, server: usize, count: usize) {
     }
 }
 
-/// Offers a command to every server that runs; the last to take one believes to be the leader.
-pub(crate) fn start_everywhere(cluster: &Cluster) -> Option<usize> {
-    let mut leader = None;
-    for server in 0..cluster.len() {
-        leader = cluster.start(server).map(|_| server).or(leader);
-    }
-    leader
+/// Offers a command to every server that runs: those that took one, for they believe to lead.
+pub(crate) fn start_everywhere(cluster: &Cluster) -> Vec<usize> {
+    (0..cluster.len()).filter(|&server| cluster.start(server).is_some()).collect()
+}
+
+/// Waits for threads of the test; what one of them panicked with is the test's panic.
+pub(crate) fn join_all<T>(threads: Vec<JoinHandle<T>>) -> Vec<T> {
+    let join = |thread: JoinHandle<T>| thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+    threads.into_iter().map(join).collect()
 }
 
 /// The one leader of a cluster without faults.

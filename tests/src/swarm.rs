@@ -15,7 +15,7 @@ use labrt::random::{RngExt, Stream};
 use labrt::sync::Shared;
 use labrt::thread::{self, JoinHandle, sleep};
 
-use crate::script::{ELECTION, ms, secs, some_of};
+use crate::script::{ELECTION, join_all, ms, secs, some_of};
 
 /// Clients that offer commands to all servers, each its own, and remember what they saw committed.
 pub(crate) struct Clients {
@@ -46,7 +46,7 @@ impl Clients {
     /// clients saw is among it.
     pub(crate) fn end_and_check(self, cluster: &Cluster) {
         self.stop.store(true, Ordering::Release);
-        self.threads.into_iter().for_each(|client| drop(client.join()));
+        join_all(self.threads);
         sleep(ELECTION);
         let last = cluster.agree(cluster.len());
         let log: BTreeSet<_> =
@@ -94,6 +94,8 @@ struct Intensities {
     crash: u32,
     planned_crash: u32,
     pause: u32,
+    /// How far a clock's rate may be off, from a server's next start on. Only simulated ones may.
+    skew: u64,
 }
 
 impl Intensities {
@@ -111,11 +113,12 @@ impl Intensities {
             crash: up_to(400_000) as u32,
             planned_crash: up_to(400_000) as u32,
             pause: up_to(300_000) as u32,
+            skew: up_to(200_001),
         }
     }
 
     /// The faults that are there all the time.
-    fn set_lasting(&self, cluster: &Cluster) {
+    fn set_lasting(&self, cluster: &Cluster, script: &mut Stream) {
         cluster.network().set_all_faults(&Faults {
             request_loss_ppm: self.loss,
             reply_loss_ppm: self.loss,
@@ -130,6 +133,10 @@ impl Intensities {
                 delay: Duration::from_micros(50)..self.disk_delay,
                 sync_failure_ppm: self.sync_failure,
             });
+            if labrt::in_simulation() {
+                let rate_ppm = 1_000_000 - self.skew + script.below(2 * self.skew + 1);
+                cluster.server(server).set_clock(Duration::ZERO, rate_ppm);
+            }
         }
     }
 
@@ -150,7 +157,9 @@ impl Intensities {
             cluster.crash(server);
         }
         if script.chance(self.planned_crash) {
-            let point = CrashPoint::ALL[script.random_range(0..6)];
+            // Only a simulated world counts switch points, which are the last of them.
+            let points = CrashPoint::ALL.len() - usize::from(!labrt::in_simulation());
+            let point = CrashPoint::ALL[script.random_range(0..points)];
             cluster.plan_crash(CrashPlan { server, point, nth: 1 + script.below(20) });
         }
     }
@@ -183,7 +192,7 @@ pub(crate) fn run(cluster: &Cluster) {
     let mut script = cluster.script();
     let intensities = Intensities::draw(&mut script);
     let clients = Clients::start(cluster, 3, ms(100));
-    intensities.set_lasting(cluster);
+    intensities.set_lasting(cluster, &mut script);
     for _ in 0..60 {
         intensities.step(cluster, &mut script);
         sleep(script.duration(Duration::ZERO..secs(1)));

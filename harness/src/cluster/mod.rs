@@ -69,6 +69,8 @@ pub struct Summary {
     pub bytes: u64,
     /// Entries that were applied.
     pub commands: u64,
+    /// Syncs of journals.
+    pub syncs: u64,
     /// The longest waits.
     pub waits: Waits,
 }
@@ -287,6 +289,7 @@ impl Cluster {
             rpcs: counts.rpcs,
             bytes: counts.bytes,
             commands: self.oracle.agreed(),
+            syncs: self.servers.iter().map(|server| server.syncs()).sum(),
             waits: self.tally.with(|tally| tally.waits),
         }
     }

@@ -50,6 +50,7 @@ struct Contents {
     /// Since the last start: the journal takes nothing more.
     failed: bool,
     faults: DiskFaults,
+    syncs: u64,
 }
 
 /// What one server has on its disk, for all its incarnations.
@@ -96,6 +97,10 @@ impl Platter {
         self.contents.with(|contents| contents.faults = faults.clone());
     }
 
+    pub(crate) fn syncs(&self) -> u64 {
+        self.contents.with(|contents| contents.syncs)
+    }
+
     /// Whether a sync has failed since the server was last started.
     pub(crate) fn has_failed(&self) -> bool {
         self.contents.with(|contents| contents.failed)
@@ -108,6 +113,7 @@ impl Platter {
 
     /// Makes the journal durable, or as much of it as a failing disk does.
     fn sync(&self, contents: &mut Contents) -> Result<(), DiskError> {
+        contents.syncs += 1;
         let failure = contents.faults.sync_failure_ppm;
         if self.failures.with(|failures| failures.chance(failure)) {
             self.tears.with(|tears| contents.journal.crash(tears));

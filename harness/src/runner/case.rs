@@ -18,6 +18,8 @@ pub struct TestCase {
     pub servers: usize,
     /// Where it makes sense.
     pub worlds: Worlds,
+    /// Whether it makes sense only for servers that use their disk's journal.
+    pub needs_journal: bool,
     /// The script.
     pub body: fn(&Cluster),
 }

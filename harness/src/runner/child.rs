@@ -129,6 +129,7 @@ impl TestResult {
         self.total.rpcs += summary.rpcs;
         self.total.bytes += summary.bytes;
         self.total.commands += summary.commands;
+        self.total.syncs += summary.syncs;
         let (longest, waits) = (&mut self.total.waits, summary.waits);
         longest.leader = longest.leader.max(waits.leader);
         longest.agreement = longest.agreement.max(waits.agreement);

@@ -32,6 +32,8 @@ use command::{command_line, replay_command, this_program};
 use print::Printer;
 use process::Ended;
 
+use crate::Summary;
+
 /// Tells a process that it is to run one test, and how.
 const CHILD_VARIABLE: &str = "LAB_CHILD";
 /// Tests that run side by side in real time: they sleep most of it.
@@ -107,7 +109,7 @@ fn is_selected(arguments: &Arguments, case: &TestCase) -> bool {
 
 /// What became of a test.
 enum Verdict {
-    Passed(TestResult),
+    Passed(Box<TestResult>),
     Skipped(&'static str),
     Failed(Told),
 }
@@ -192,7 +194,10 @@ impl Run {
             Ok(TestResult { failed: Some(failed), .. }) => {
                 Verdict::Failed(self.tell(case, &failed, &ended.output))
             }
-            Ok(result) => Verdict::Passed(result),
+            Ok(TestResult { total: Summary { syncs: 0, .. }, .. }) if case.needs_journal => {
+                Verdict::Skipped("no server of this Raft uses its disk's journal")
+            }
+            Ok(result) => Verdict::Passed(Box::new(result)),
             Err(reason) => {
                 let (name, output) = (case.name, said(&ended.output));
                 let details = format!("{name} claims: {} ({})\n{output}", case.claim, case.paper);
