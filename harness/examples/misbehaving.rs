@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use contract::{ApplyMsg, Disk, RaftNode};
 use harness::Cluster;
-use harness::runner::{TestCase, Worlds, main as run};
+use harness::runner::{TestCase, main as run};
 use labrpc::{ClientEnd, Service};
 use labrt::channel::Sender;
 use labrt::sync::Mutex;
@@ -37,18 +37,9 @@ impl RaftNode for Follower {
 }
 
 const fn case(name: &'static str, body: fn(&Cluster)) -> TestCase {
-    let (claim, paper) = ("a test that misbehaves costs itself alone", "none");
-    TestCase {
-        name,
-        claim,
-        paper,
-        points: 1,
-        mirrored: false,
-        servers: 2,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body,
-    }
+    TestCase::ours(name, 2, body)
+        .claims("a test that misbehaves costs itself alone", "none")
+        .worth(1)
 }
 
 const CASES: &[TestCase] = &[
@@ -79,10 +70,7 @@ const CASES: &[TestCase] = &[
             thread::sleep(Duration::from_secs(1));
         }
     }),
-    TestCase {
-        worlds: Worlds::SimOnly("it is about virtual time"),
-        ..case("only_in_sim_0X", |_| ())
-    },
+    case("only_in_sim_0X", |_| ()).only_in_sim("it is about virtual time"),
 ];
 
 /// Recursion that no compiler can turn into a loop.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use harness::runner::{TestCase, Worlds};
+use harness::runner::TestCase;
 use harness::{Cluster, CrashPlan, CrashPoint, LEADER_WITHIN};
 use labrpc::Faults;
 use labrt::thread::sleep;
@@ -16,183 +16,93 @@ use crate::script::{
     ELECTION, crash, draw_plan, ms, restart_all, restart_the_crashed, secs, some_of,
 };
 
-const NEEDS_CLOCKS: Worlds = Worlds::SimOnly("only a simulated world has clocks to set");
-
 /// RPCs per second and follower that heartbeats may cost.
 const HEARTBEATS_PER_SECOND: u64 = 10;
 
 /// The tests of this part.
 pub const CASES: &[TestCase] = &[
-    TestCase {
-        name: "initial_election_2A",
-        claim: "one server becomes leader, and without a failure the term does not move",
-        paper: "Raft §5.2",
-        points: 5,
-        mirrored: true,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: initial_election,
-    },
-    TestCase {
-        name: "reelection_2A",
-        claim: "a leader that is lost is replaced, and nobody leads without a majority",
-        paper: "Raft §5.2",
-        points: 5,
-        mirrored: true,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: reelection,
-    },
-    TestCase {
-        name: "many_elections_2A",
-        claim: "with any three of seven servers cut off, the others have one leader",
-        paper: "Raft §5.2",
-        points: 5,
-        mirrored: true,
-        servers: 7,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: many_elections,
-    },
-    TestCase {
-        name: "cluster_of_one_2A",
-        claim: "one of one is a majority",
-        paper: "Raft §5.2",
-        points: 1,
-        mirrored: false,
-        servers: 1,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: cluster_of_one,
-    },
-    TestCase {
-        name: "cluster_of_two_2A",
-        claim: "one of two is no majority, two of two are",
-        paper: "Raft §5.2",
-        points: 1,
-        mirrored: false,
-        servers: 2,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: half_is_no_majority,
-    },
-    TestCase {
-        name: "cluster_of_four_2A",
-        claim: "two of four are no majority, three of four are",
-        paper: "Raft §5.2",
-        points: 2,
-        mirrored: false,
-        servers: 4,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: half_is_no_majority,
-    },
-    TestCase {
-        name: "equal_clocks_2A",
-        claim: "a leader within 5 s though all servers start at the same moment of equal clocks",
-        paper: "Raft §5.2, randomised time-outs",
-        points: 2,
-        mirrored: false,
-        servers: 5,
-        worlds: NEEDS_CLOCKS,
-        needs_journal: false,
-        body: equal_clocks,
-    },
-    TestCase {
-        name: "skewed_clocks_2A",
-        claim: "a leader within 5 s though clocks go up to 20 % too fast or too slow",
-        paper: "Raft §5.6",
-        points: 2,
-        mirrored: false,
-        servers: 5,
-        worlds: NEEDS_CLOCKS,
-        needs_journal: false,
-        body: skewed_clocks,
-    },
-    TestCase {
-        name: "vote_once_2A",
-        claim: "no server votes for two candidates in a term, whatever is repeated, late or lost \
+    TestCase::mirrored("initial_election_2A", 3, initial_election)
+        .claims(
+            "one server becomes leader, and without a failure the term does not move",
+            "Raft §5.2",
+        )
+        .worth(5),
+    TestCase::mirrored("reelection_2A", 3, reelection)
+        .claims(
+            "a leader that is lost is replaced, and nobody leads without a majority",
+            "Raft §5.2",
+        )
+        .worth(5),
+    TestCase::mirrored("many_elections_2A", 7, many_elections)
+        .claims("with any three of seven servers cut off, the others have one leader", "Raft §5.2")
+        .worth(5),
+    TestCase::ours("cluster_of_one_2A", 1, cluster_of_one)
+        .claims("one of one is a majority", "Raft §5.2")
+        .worth(1),
+    TestCase::ours("cluster_of_two_2A", 2, half_is_no_majority)
+        .claims("one of two is no majority, two of two are", "Raft §5.2")
+        .worth(1),
+    TestCase::ours("cluster_of_four_2A", 4, half_is_no_majority)
+        .claims("two of four are no majority, three of four are", "Raft §5.2")
+        .worth(2),
+    TestCase::ours("equal_clocks_2A", 5, equal_clocks)
+        .claims(
+            "a leader within 5 s though all servers start at the same moment of equal clocks",
+            "Raft §5.2, randomised time-outs",
+        )
+        .worth(2)
+        .only_in_sim("only a simulated world has clocks to set"),
+    TestCase::ours("skewed_clocks_2A", 5, skewed_clocks)
+        .claims("a leader within 5 s though clocks go up to 20 % too fast or too slow", "Raft §5.6")
+        .worth(2)
+        .only_in_sim("only a simulated world has clocks to set"),
+    TestCase::ours("vote_once_2A", 5, vote_once)
+        .claims(
+            "no server votes for two candidates in a term, whatever is repeated, late or lost \
                 in a crash",
-        paper: "Raft §5.2, Figure 2: votedFor is on stable storage",
-        points: 5,
-        mirrored: false,
-        servers: 5,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: vote_once,
-    },
-    TestCase {
-        name: "forgotten_vote_2A",
-        claim: "a server that crashes right after it voted still knows for whom",
-        paper: "Raft §5.2, Figure 2: updated on stable storage before responding to RPCs",
-        points: 3,
-        mirrored: false,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: forgotten_vote,
-    },
-    TestCase {
-        name: "stable_leader_2A",
-        claim: "60 s without a fault bring no election, and at most ten heartbeats a second",
-        paper: "Raft §5.2",
-        points: 3,
-        mirrored: false,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: stable_leader,
-    },
-    TestCase {
-        name: "slow_network_2A",
-        claim: "delays above the election time-out cost leaders, never safety; a leader within \
+            "Raft §5.2, Figure 2: votedFor is on stable storage",
+        )
+        .worth(5),
+    TestCase::ours("forgotten_vote_2A", 3, forgotten_vote)
+        .claims(
+            "a server that crashes right after it voted still knows for whom",
+            "Raft §5.2, Figure 2: updated on stable storage before responding to RPCs",
+        )
+        .worth(3),
+    TestCase::ours("stable_leader_2A", 3, stable_leader)
+        .claims(
+            "60 s without a fault bring no election, and at most ten heartbeats a second",
+            "Raft §5.2",
+        )
+        .worth(3),
+    TestCase::ours("slow_network_2A", 5, slow_network)
+        .claims(
+            "delays above the election time-out cost leaders, never safety; a leader within \
                 5 s of their end",
-        paper: "Raft §5.6",
-        points: 3,
-        mirrored: false,
-        servers: 5,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: slow_network,
-    },
-    TestCase {
-        name: "one_way_cut_2A",
-        claim: "links that carry messages one way only cost no safety, and one leader is there \
+            "Raft §5.6",
+        )
+        .worth(3),
+    TestCase::ours("one_way_cut_2A", 5, one_way_cut)
+        .claims(
+            "links that carry messages one way only cost no safety, and one leader is there \
                 after they heal",
-        paper: "Raft §5.2; dissertation §6.2",
-        points: 3,
-        mirrored: false,
-        servers: 5,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: one_way_cut,
-    },
-    TestCase {
-        name: "deposed_leader_2A",
-        claim: "a leader whose requests are answered in a newer term stops leading its own, though \
+            "Raft §5.2; dissertation §6.2",
+        )
+        .worth(3),
+    TestCase::ours("deposed_leader_2A", 3, deposed_leader)
+        .claims(
+            "a leader whose requests are answered in a newer term stops leading its own, though \
                 it hears nothing else of the new leader",
-        paper: "Raft §5.1; Figure 2: rules for all servers, responses included",
-        points: 3,
-        mirrored: false,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: deposed_leader,
-    },
-    TestCase {
-        name: "partial_partition_2A",
-        claim: "servers that cannot hear each other, but both hear a third, cost no safety, and \
+            "Raft §5.1; Figure 2: rules for all servers, responses included",
+        )
+        .worth(3),
+    TestCase::ours("partial_partition_2A", 3, partial_partition)
+        .claims(
+            "servers that cannot hear each other, but both hear a third, cost no safety, and \
                 one leader is there after they heal",
-        paper: "Raft §5.2; dissertation §9.6",
-        points: 3,
-        mirrored: false,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: partial_partition,
-    },
+            "Raft §5.2; dissertation §9.6",
+        )
+        .worth(3),
 ];
 
 fn initial_election(cluster: &Cluster) {

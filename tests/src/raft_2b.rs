@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use contract::{Index, Term};
-use harness::runner::{TestCase, Worlds};
+use harness::runner::TestCase;
 use harness::{AGREED_WITHIN, Cluster, LEADER_WITHIN};
 use labrpc::Faults;
 use labrt::thread::{self, sleep};
@@ -22,209 +22,105 @@ use crate::script::{
 
 /// The tests of this part.
 pub const CASES: &[TestCase] = &[
-    TestCase {
-        name: "basic_agree_2B",
-        claim: "commands are applied everywhere, in order from index 1, and none before it is \
+    TestCase::mirrored("basic_agree_2B", 3, basic_agree)
+        .claims(
+            "commands are applied everywhere, in order from index 1, and none before it is \
                 started",
-        paper: "Raft §5.3",
-        points: 5,
-        mirrored: true,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: basic_agree,
-    },
-    TestCase {
-        name: "rpc_bytes_2B",
-        claim: "each command is sent to each server once",
-        paper: "Raft §5.3",
-        points: 5,
-        mirrored: true,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: rpc_bytes,
-    },
-    TestCase {
-        name: "follower_failure_2B",
-        claim: "a majority commits without the others, and nothing is committed without one",
-        paper: "Raft §5.3",
-        points: 5,
-        mirrored: true,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: follower_failure,
-    },
-    TestCase {
-        name: "leader_failure_2B",
-        claim: "a new leader goes on, and nothing is committed without a majority",
-        paper: "Raft §5.3",
-        points: 5,
-        mirrored: true,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: leader_failure,
-    },
-    TestCase {
-        name: "fail_agree_2B",
-        claim: "a follower that comes back is brought up to date",
-        paper: "Raft §5.3",
-        points: 5,
-        mirrored: true,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: fail_agree,
-    },
-    TestCase {
-        name: "fail_no_agree_2B",
-        claim: "what a minority was told is committed by nobody, until a majority is back",
-        paper: "Raft §5.3",
-        points: 5,
-        mirrored: true,
-        servers: 5,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: fail_no_agree,
-    },
-    TestCase {
-        name: "concurrent_starts_2B",
-        claim: "commands that are started at the same time are all committed",
-        paper: "Raft §5.3",
-        points: 5,
-        mirrored: true,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: concurrent_starts,
-    },
-    TestCase {
-        name: "rejoin_2B",
-        claim: "entries of a leader that had lost its majority give way to those of the next",
-        paper: "Raft §5.3, §5.4.1",
-        points: 5,
-        mirrored: true,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: rejoin,
-    },
-    TestCase {
-        name: "backup_2B",
-        claim: "logs that differ in a hundred entries are made equal within seconds",
-        paper: "Raft §5.3, the last paragraphs: fast back-up",
-        points: 5,
-        mirrored: true,
-        servers: 5,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: backup,
-    },
-    TestCase {
-        name: "count_2B",
-        claim: "elections, agreement and idling take few RPCs",
-        paper: "Raft §5.2, §5.3",
-        points: 5,
-        mirrored: true,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: count,
-    },
-    TestCase {
-        name: "backup_bound_2B",
-        claim: "a follower whose log conflicts in a hundred entries of two terms costs no more \
+            "Raft §5.3",
+        )
+        .worth(5),
+    TestCase::mirrored("rpc_bytes_2B", 3, rpc_bytes)
+        .claims("each command is sent to each server once", "Raft §5.3")
+        .worth(5),
+    TestCase::mirrored("follower_failure_2B", 3, follower_failure)
+        .claims(
+            "a majority commits without the others, and nothing is committed without one",
+            "Raft §5.3",
+        )
+        .worth(5),
+    TestCase::mirrored("leader_failure_2B", 3, leader_failure)
+        .claims("a new leader goes on, and nothing is committed without a majority", "Raft §5.3")
+        .worth(5),
+    TestCase::mirrored("fail_agree_2B", 3, fail_agree)
+        .claims("a follower that comes back is brought up to date", "Raft §5.3")
+        .worth(5),
+    TestCase::mirrored("fail_no_agree_2B", 5, fail_no_agree)
+        .claims(
+            "what a minority was told is committed by nobody, until a majority is back",
+            "Raft §5.3",
+        )
+        .worth(5),
+    TestCase::mirrored("concurrent_starts_2B", 3, concurrent_starts)
+        .claims("commands that are started at the same time are all committed", "Raft §5.3")
+        .worth(5),
+    TestCase::mirrored("rejoin_2B", 3, rejoin)
+        .claims(
+            "entries of a leader that had lost its majority give way to those of the next",
+            "Raft §5.3, §5.4.1",
+        )
+        .worth(5),
+    TestCase::mirrored("backup_2B", 5, backup)
+        .claims(
+            "logs that differ in a hundred entries are made equal within seconds",
+            "Raft §5.3, the last paragraphs: fast back-up",
+        )
+        .worth(5),
+    TestCase::mirrored("count_2B", 3, count)
+        .claims("elections, agreement and idling take few RPCs", "Raft §5.2, §5.3")
+        .worth(5),
+    TestCase::ours("backup_bound_2B", 5, backup_bound)
+        .claims(
+            "a follower whose log conflicts in a hundred entries of two terms costs no more \
                 than a few rejections",
-        paper: "Raft §5.3: one rejected AppendEntries per conflicting term",
-        points: 3,
-        mirrored: false,
-        servers: 5,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: backup_bound,
-    },
-    TestCase {
-        name: "late_append_2B",
-        claim: "an append request that arrives after newer ones never shortens the log, and \
+            "Raft §5.3: one rejected AppendEntries per conflicting term",
+        )
+        .worth(3),
+    TestCase::ours("late_append_2B", 3, late_append)
+        .claims(
+            "an append request that arrives after newer ones never shortens the log, and \
                 duplicates change nothing",
-        paper: "Raft §5.3; Figure 2: AppendEntries RPC, step 3",
-        points: 5,
-        mirrored: false,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: late_append,
-    },
-    TestCase {
-        name: "stale_reply_2B",
-        claim: "an answer to a request of an older term never moves commitment",
-        paper: "Raft §5.3, §5.4.2: matchIndex is of this term",
-        points: 5,
-        mirrored: false,
-        servers: 5,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: stale_reply,
-    },
-    TestCase {
-        name: "slow_follower_2B",
-        claim: "with one follower a hundred times slower, or dead, commands are committed at the \
+            "Raft §5.3; Figure 2: AppendEntries RPC, step 3",
+        )
+        .worth(5),
+    TestCase::ours("stale_reply_2B", 5, stale_reply)
+        .claims(
+            "an answer to a request of an older term never moves commitment",
+            "Raft §5.3, §5.4.2: matchIndex is of this term",
+        )
+        .worth(5),
+    TestCase::ours("slow_follower_2B", 3, slow_follower)
+        .claims(
+            "with one follower a hundred times slower, or dead, commands are committed at the \
                 speed of the others; and it catches up",
-        paper: "Raft §5: a minority of slow servers need not impact performance",
-        points: 3,
-        mirrored: false,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: slow_follower,
-    },
-    TestCase {
-        name: "old_term_commit_2B",
-        claim: "an entry of an older term is not committed by counting its copies",
-        paper: "Raft §5.4.2, Figure 8",
-        points: 5,
-        mirrored: false,
-        servers: 5,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: old_term_commit,
-    },
-    TestCase {
-        name: "paused_leader_2B",
-        claim: "a leader that stood still for 3 s commits nothing in its old term",
-        paper: "Raft §5.1, §5.4",
-        points: 3,
-        mirrored: false,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: paused_leader,
-    },
-    TestCase {
-        name: "outdated_candidates_2B",
-        claim: "candidates that cannot win do not keep the one that can from winning",
-        paper: "Raft §5.2, §5.4.1: who refuses a vote does not restart its election timer",
-        points: 3,
-        mirrored: false,
-        servers: 5,
-        worlds: Worlds::SimOnly("only a simulated world has clocks to set"),
-        needs_journal: false,
-        body: outdated_candidates,
-    },
-    TestCase {
-        name: "parallel_starts_2B",
-        claim: "of 1,000 commands from 20 threads each is at its index or the term has moved, and \
+            "Raft §5: a minority of slow servers need not impact performance",
+        )
+        .worth(3),
+    TestCase::ours("old_term_commit_2B", 5, old_term_commit)
+        .claims(
+            "an entry of an older term is not committed by counting its copies",
+            "Raft §5.4.2, Figure 8",
+        )
+        .worth(5),
+    TestCase::ours("paused_leader_2B", 3, paused_leader)
+        .claims(
+            "a leader that stood still for 3 s commits nothing in its old term",
+            "Raft §5.1, §5.4",
+        )
+        .worth(3),
+    TestCase::ours("outdated_candidates_2B", 5, outdated_candidates)
+        .claims(
+            "candidates that cannot win do not keep the one that can from winning",
+            "Raft §5.2, §5.4.1: who refuses a vote does not restart its election timer",
+        )
+        .worth(3)
+        .only_in_sim("only a simulated world has clocks to set"),
+    TestCase::ours("parallel_starts_2B", 3, parallel_starts)
+        .claims(
+            "of 1,000 commands from 20 threads each is at its index or the term has moved, and \
                 those that come together travel together",
-        paper: "Raft §5.3; dissertation §10.2.2: batching",
-        points: 5,
-        mirrored: false,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: parallel_starts,
-    },
+            "Raft §5.3; dissertation §10.2.2: batching",
+        )
+        .worth(5),
 ];
 
 fn basic_agree(cluster: &Cluster) {

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use harness::runner::{TestCase, Worlds};
+use harness::runner::TestCase;
 use harness::{Cluster, CrashPlan, CrashPoint, DiskFaults, LEADER_WITHIN};
 use labrpc::Faults;
 use labrt::random::{RngExt, Stream};
@@ -21,177 +21,97 @@ use crate::swarm;
 
 /// The tests of this part.
 pub const CASES: &[TestCase] = &[
-    TestCase {
-        name: "persist1_2C",
-        claim: "servers that crash, all or one by one, go on with what they had",
-        paper: "Raft §5.2, §5.3; Figure 2: persistent state",
-        points: 5,
-        mirrored: true,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: persist1,
-    },
-    TestCase {
-        name: "persist2_2C",
-        claim: "majorities of servers that were away or crashed know all that was committed",
-        paper: "Raft §5.4.1; Figure 2: persistent state",
-        points: 5,
-        mirrored: true,
-        servers: 5,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: persist2,
-    },
-    TestCase {
-        name: "persist3_2C",
-        claim: "a leader that crashed with its follower brings a third up to date",
-        paper: "Raft §5.3; Figure 2: persistent state",
-        points: 5,
-        mirrored: true,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: persist3,
-    },
-    TestCase {
-        name: "figure8_2C",
-        claim: "leaders that crash over and over, with and without having copied their entries, \
+    TestCase::mirrored("persist1_2C", 3, persist1)
+        .claims(
+            "servers that crash, all or one by one, go on with what they had",
+            "Raft §5.2, §5.3; Figure 2: persistent state",
+        )
+        .worth(5),
+    TestCase::mirrored("persist2_2C", 5, persist2)
+        .claims(
+            "majorities of servers that were away or crashed know all that was committed",
+            "Raft §5.4.1; Figure 2: persistent state",
+        )
+        .worth(5),
+    TestCase::mirrored("persist3_2C", 3, persist3)
+        .claims(
+            "a leader that crashed with its follower brings a third up to date",
+            "Raft §5.3; Figure 2: persistent state",
+        )
+        .worth(5),
+    TestCase::mirrored("figure8_2C", 5, figure8)
+        .claims(
+            "leaders that crash over and over, with and without having copied their entries, \
                 cost nothing that was committed",
-        paper: "Raft §5.4.2, Figure 8",
-        points: 5,
-        mirrored: true,
-        servers: 5,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: figure8,
-    },
-    TestCase {
-        name: "unreliable_agree_2C",
-        claim: "a network that loses and delays messages costs time only",
-        paper: "Raft §5.3, §5.5",
-        points: 5,
-        mirrored: true,
-        servers: 5,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: unreliable_agree,
-    },
-    TestCase {
-        name: "figure8_unreliable_2C",
-        claim: "nor do leaders that are cut off, on a network that loses and reorders; and once \
+            "Raft §5.4.2, Figure 8",
+        )
+        .worth(5),
+    TestCase::mirrored("unreliable_agree_2C", 5, unreliable_agree)
+        .claims("a network that loses and delays messages costs time only", "Raft §5.3, §5.5")
+        .worth(5),
+    TestCase::mirrored("figure8_unreliable_2C", 5, figure8_unreliable)
+        .claims(
+            "nor do leaders that are cut off, on a network that loses and reorders; and once \
                 nobody is, ten seconds on that network bring agreement",
-        paper: "Raft §5.4.2, Figure 8; §5.3: fast back-up",
-        points: 5,
-        mirrored: true,
-        servers: 5,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: figure8_unreliable,
-    },
-    TestCase {
-        name: "reliable_churn_2C",
-        claim: "what clients saw committed while servers came and went is committed",
-        paper: "Raft §5.4, §8",
-        points: 5,
-        mirrored: true,
-        servers: 5,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: reliable_churn,
-    },
-    TestCase {
-        name: "unreliable_churn_2C",
-        claim: "and on a network that loses and delays messages, too",
-        paper: "Raft §5.4, §8",
-        points: 5,
-        mirrored: true,
-        servers: 5,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: unreliable_churn,
-    },
-    TestCase {
-        name: "crash_at_save_2C",
-        claim: "a crash before, in or after a write to the disk forgets nothing that was answered \
+            "Raft §5.4.2, Figure 8; §5.3: fast back-up",
+        )
+        .worth(5),
+    TestCase::mirrored("reliable_churn_2C", 5, reliable_churn)
+        .claims(
+            "what clients saw committed while servers came and went is committed",
+            "Raft §5.4, §8",
+        )
+        .worth(5),
+    TestCase::mirrored("unreliable_churn_2C", 5, unreliable_churn)
+        .claims("and on a network that loses and delays messages, too", "Raft §5.4, §8")
+        .worth(5),
+    TestCase::ours("crash_at_save_2C", 3, crash_at_save)
+        .claims(
+            "a crash before, in or after a write to the disk forgets nothing that was answered \
                 for",
-        paper: "Raft Figure 2: updated on stable storage before responding to RPCs",
-        points: 5,
-        mirrored: false,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: crash_at_save,
-    },
-    TestCase {
-        name: "crash_after_answer_2C",
-        claim: "a crash right after an answer left, or arrived, forgets nothing that it promised",
-        paper: "Raft Figure 2: updated on stable storage before responding to RPCs",
-        points: 5,
-        mirrored: false,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: crash_after_answer,
-    },
-    TestCase {
-        name: "crash_in_handler_2C",
-        claim: "nor does a crash anywhere inside a handler",
-        paper: "Raft Figure 2: updated on stable storage before responding to RPCs",
-        points: 5,
-        mirrored: false,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: crash_in_handler,
-    },
-    TestCase {
-        name: "restart_storm_2C",
-        claim: "servers that restart over and over, within a term and across terms, cost no \
+            "Raft Figure 2: updated on stable storage before responding to RPCs",
+        )
+        .worth(5),
+    TestCase::ours("crash_after_answer_2C", 3, crash_after_answer)
+        .claims(
+            "a crash right after an answer left, or arrived, forgets nothing that it promised",
+            "Raft Figure 2: updated on stable storage before responding to RPCs",
+        )
+        .worth(5),
+    TestCase::ours("crash_in_handler_2C", 3, crash_in_handler)
+        .claims(
+            "nor does a crash anywhere inside a handler",
+            "Raft Figure 2: updated on stable storage before responding to RPCs",
+        )
+        .worth(5),
+    TestCase::ours("restart_storm_2C", 5, restart_storm)
+        .claims(
+            "servers that restart over and over, within a term and across terms, cost no \
                 safety; and there is progress when it stops",
-        paper: "Raft §5.2, §5.4; Figure 2: persistent state",
-        points: 5,
-        mirrored: false,
-        servers: 5,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: restart_storm,
-    },
-    TestCase {
-        name: "failing_disk_2C",
-        claim: "a server whose disk fails to sync answers for nothing that may be lost, and comes \
+            "Raft §5.2, §5.4; Figure 2: persistent state",
+        )
+        .worth(5),
+    TestCase::ours("failing_disk_2C", 3, failing_disk)
+        .claims(
+            "a server whose disk fails to sync answers for nothing that may be lost, and comes \
                 back with all it answered for",
-        paper: "Raft Figure 2: updated on stable storage before responding to RPCs",
-        points: 3,
-        mirrored: false,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: true,
-        body: failing_disk,
-    },
-    TestCase {
-        name: "kill_returns_2C",
-        claim: "after kill() all of a server's threads end within a second",
-        paper: "the labs' guide: long-running goroutines check killed()",
-        points: 3,
-        mirrored: false,
-        servers: 3,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: kill_returns,
-    },
-    TestCase {
-        name: "swarm_2C",
-        claim: "every fault at once, as strong as this run's seed says, costs no safety; and there \
+            "Raft Figure 2: updated on stable storage before responding to RPCs",
+        )
+        .worth(3)
+        .needs_journal(),
+    TestCase::ours("kill_returns_2C", 3, kill_returns)
+        .claims(
+            "after kill() all of a server's threads end within a second",
+            "the labs' guide: long-running goroutines check killed()",
+        )
+        .worth(3),
+    TestCase::ours("swarm_2C", 5, swarm_of_faults)
+        .claims(
+            "every fault at once, as strong as this run's seed says, costs no safety; and there \
                 is progress when they end",
-        paper: "Raft §5",
-        points: 8,
-        mirrored: false,
-        servers: 5,
-        worlds: Worlds::All,
-        needs_journal: false,
-        body: swarm_of_faults,
-    },
+            "Raft §5",
+        )
+        .worth(8),
 ];
 
 fn persist1(cluster: &Cluster) {

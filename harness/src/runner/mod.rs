@@ -45,6 +45,9 @@ const USAGE_EXIT_STATUS: u8 = 2;
 /// environment say. `package` is the crate that the target belongs to.
 pub fn main<R: RaftNode>(package: &'static str, suites: &[&'static [TestCase]]) -> ExitCode {
     let cases: Vec<&'static TestCase> = suites.iter().copied().flatten().collect();
+    for case in &cases {
+        assert!(case.is_complete(), "{} has no claim, no ground for it, or no points", case.name);
+    }
     let arguments = Arguments::from_args();
     let settings = match Settings::from_env() {
         Ok(settings) => settings,
