@@ -1,0 +1,83 @@
+//! From a search that failed to the few operations that clash.
+
+use crate::history::Operation;
+use crate::model::Model;
+use crate::search::{Found, Limits, Step, Stuck, search};
+use crate::verdict::Clash;
+
+/// A search for a smaller clash is worth this much work, ...
+const STEPS: u64 = 20_000;
+/// ... and so many searches. What they do not show to be of no matter is shown.
+const SEARCHES: usize = 400;
+
+/// The clash of a history that has no order from the return of `stuck` on.
+///
+/// What was called after that return cannot matter. Of the rest, the times of as many operations
+/// as possible are forgotten, such that there is still no order: an operation that may take effect
+/// at any time or never only leaves more orders, so that those that keep their times clash in the
+/// whole history as well.
+pub(crate) fn clash<M: Model>(
+    model: &M,
+    history: &[Operation<M::Input, M::Output>],
+    ids: &[u32],
+    steps: &[Step<'_, M>],
+    stuck: &Stuck<M::State>,
+) -> Clash {
+    let end = steps[stuck.step].ret;
+    let mut prefix: Vec<usize> = (0..steps.len()).filter(|&i| steps[i].call <= end).collect();
+    prefix.sort_by_key(|&i| std::cmp::Reverse(steps[i].call));
+    let mut shrunk: Vec<Step<'_, M>> = prefix.iter().map(|&i| steps[i].clone()).collect();
+    let timed = forget(model, &mut shrunk, |place| prefix[place] != stuck.step);
+    let id = |place: &usize| ids[prefix[*place]] as usize;
+    let culprit = ids[stuck.step] as usize;
+    let what = model.tell(
+        &history[culprit].input,
+        history[culprit].outcome.as_ref().map(|outcome| &outcome.output),
+    );
+    let claim = format!(
+        "no order explains these operations ({what}). Everything that had returned before #{culprit} \
+         did has an order, such as one that leads to {}; with #{culprit} there is none.",
+        shorten(&format!("{:?}", stuck.state)),
+    );
+    Clash::new(model, history, timed.iter().map(id).collect(), claim)
+}
+
+/// Takes the times from as many steps as it can; returns the places of those that keep them.
+fn forget<M: Model>(
+    model: &M,
+    steps: &mut [Step<'_, M>],
+    may_forget: impl Fn(usize) -> bool,
+) -> Vec<usize> {
+    let limits = Limits { steps: STEPS, memory_words: STEPS * 20 };
+    let mut timed: Vec<usize> = (0..steps.len()).collect();
+    let mut chunk = timed.len();
+    let mut searches = 0;
+    while chunk > 0 {
+        // From the earliest call on: what happened long ago is the least likely to matter.
+        for places in timed.clone().chunks(chunk).rev() {
+            if searches == SEARCHES {
+                return timed;
+            }
+            searches += 1;
+            let places: Vec<usize> = places.iter().copied().filter(|&p| may_forget(p)).collect();
+            let before: Vec<_> = places.iter().map(|&p| steps[p].clone()).collect();
+            places.iter().for_each(|&p| steps[p] = steps[p].without_times());
+            if matches!(search(model, steps, &limits), Found::Nothing(_)) {
+                timed.retain(|place| !places.contains(place));
+            } else {
+                places.iter().zip(before).for_each(|(&p, step)| steps[p] = step);
+            }
+        }
+        chunk /= 2;
+    }
+    timed
+}
+
+/// The beginning of a long text.
+fn shorten(text: &str) -> String {
+    const SHOWN: usize = 80;
+    match text.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text.to_string(),
+    }
+}

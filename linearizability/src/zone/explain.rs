@@ -1,0 +1,133 @@
+//! What the zone engine found, told as a person would.
+
+use super::span::Span;
+use crate::kv::{Kv, KvOperation};
+use crate::model::Model;
+use crate::verdict::{Clash, quote};
+
+/// Why the operations on a key have no order. Operations are given by their index in the history.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Trouble {
+    /// What the get read is no sequence of tokens from byte `at` on.
+    Unexplained { get: u32, at: usize },
+    /// What the get read goes on with what a put wrote.
+    PutInside { get: u32, put: u32 },
+    /// What the get read holds an append twice.
+    Twice { get: u32, append: u32 },
+    /// Two gets saw one append behind different puts.
+    TwoChains { get: u32, append: u32, other: u32 },
+    /// Two gets saw the appends behind one put in different orders.
+    Fork { get: u32, other: u32 },
+    /// `later` shows or is a later write than `earlier`, and yet returned before its call.
+    Inversion { earlier: u32, later: u32 },
+    /// Each of two groups of operations must be done before the other begins.
+    Zones { one: Span, other: Span },
+}
+
+impl Trouble {
+    pub(super) fn explain(self, history: &[KvOperation]) -> Clash {
+        let (claim, operations) = match self {
+            Self::Unexplained { get, at } => (unexplained(history, get, at), vec![get]),
+            Self::PutInside { get, put } => (put_inside(history, get, put), vec![get, put]),
+            Self::Twice { get, append } => (twice(history, get, append), vec![get, append]),
+            Self::TwoChains { get, append, other } => {
+                (two_chains(history, get, append, other), vec![get, append, other])
+            }
+            Self::Fork { get, other } => (fork(history, get, other), vec![get, other]),
+            Self::Inversion { earlier, later } => {
+                (inversion(history, earlier, later), vec![earlier, later])
+            }
+            Self::Zones { one, other } => return zones(history, one, other),
+        };
+        clash(history, operations, claim)
+    }
+}
+
+fn clash(history: &[KvOperation], operations: Vec<u32>, claim: String) -> Clash {
+    let operations = operations.into_iter().map(|id| id as usize).collect();
+    Clash::new(&Kv, history, operations, claim)
+}
+
+/// Who did what, in half a sentence.
+fn who(history: &[KvOperation], id: u32) -> String {
+    let op = &history[id as usize];
+    let what = Kv.tell(&op.input, op.outcome.as_ref().map(|o| &o.output));
+    format!("client {}'s {what} (#{id})", op.client)
+}
+
+fn unexplained(history: &[KvOperation], get: u32, at: usize) -> String {
+    let value = history[get as usize].read().unwrap_or_default();
+    let rest = value.get(at..).unwrap_or_default();
+    let what = if rest.is_empty() {
+        "it ends in the middle of what one write wrote".to_string()
+    } else {
+        format!("nobody wrote what stands from byte {at} on, {}", quote(rest))
+    };
+    format!("{} cannot be: {what}", who(history, get))
+}
+
+fn put_inside(history: &[KvOperation], get: u32, put: u32) -> String {
+    format!(
+        "{} cannot be: a put replaces the value, and {} stands behind another write's",
+        who(history, get),
+        who(history, put)
+    )
+}
+
+fn twice(history: &[KvOperation], get: u32, append: u32) -> String {
+    format!("{} shows {} twice", who(history, get), who(history, append))
+}
+
+fn two_chains(history: &[KvOperation], get: u32, append: u32, other: u32) -> String {
+    format!(
+        "{} shows {} behind one write and {} behind another: it took effect twice",
+        who(history, get),
+        who(history, append),
+        who(history, other)
+    )
+}
+
+fn fork(history: &[KvOperation], get: u32, other: u32) -> String {
+    format!(
+        "{} and {} begin with the same write, and neither goes on where the other ends",
+        who(history, get),
+        who(history, other)
+    )
+}
+
+fn inversion(history: &[KvOperation], earlier: u32, later: u32) -> String {
+    let (first, second) = (who(history, earlier), who(history, later));
+    let is_get = |id: u32| history[id as usize].read().is_some();
+    match (is_get(earlier), is_get(later)) {
+        (true, _) => format!("{first} is stale: {second} had returned before it was called"),
+        (false, true) => format!("{second} shows {first}, which was called only later"),
+        (false, false) => {
+            format!("gets show {first} before {second}, which had returned before it was called")
+        }
+    }
+}
+
+/// The first value of a key was there before everything, and so has no operation.
+fn zones(history: &[KvOperation], one: Span, other: Span) -> Clash {
+    let operations = [one.returned, one.called, other.returned, other.called];
+    let known: Vec<u32> =
+        operations.into_iter().filter(|&id| (id as usize) < history.len()).collect();
+    let group = |span: Span| match history.get(span.returned as usize) {
+        Some(_) => who(history, span.returned),
+        None => "the time before the first write".to_string(),
+    };
+    let claim = format!(
+        "{} and {} belong together: they write or read one value. {} and {} belong to another. \
+         Nothing of the one may stand between operations of the other, and yet {} came before {}, \
+         and {} before {}",
+        group(one),
+        who(history, one.called),
+        group(other),
+        who(history, other.called),
+        group(one),
+        who(history, other.called),
+        group(other),
+        who(history, one.called),
+    );
+    clash(history, known, claim)
+}
