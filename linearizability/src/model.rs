@@ -32,9 +32,9 @@ use std::hash::Hash;
 /// let mut history =
 ///     vec![Operation::returned(1, 5, 0, 9, 7), Operation::returned(2, 2, 1, 8, 2)];
 /// assert!(check_model(&Counter, &history, &Limits::default()).is_linearizable());
-/// history[1].call_ns = 9;
-/// assert!(check_model(&Counter, &history, &Limits::default()).is_linearizable());
-/// history[0].outcome.as_mut().unwrap().return_ns = 8;
+///
+/// // The sum of 7 is there before 2 is added.
+/// history[1] = Operation::returned(2, 2, 10, 18, 2);
 /// assert!(check_model(&Counter, &history, &Limits::default()).is_violation());
 /// ```
 pub trait Model {
