@@ -76,7 +76,7 @@ enum Op {
 }
 
 fn read_operation(text: &[u8]) -> Result<KvOperation, String> {
-    let line: Line = serde_json::from_slice(text).map_err(|error| {
+    let line: Line = serde_json::from_slice(text.trim_ascii()).map_err(|error| {
         // Serde counts lines within this one: its "at line 1" would mislead.
         let error = error.to_string().replace(" at line 1 column", ", at column");
         format!(

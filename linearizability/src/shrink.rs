@@ -9,6 +9,8 @@ use crate::verdict::Clash;
 const STEPS: u64 = 20_000;
 /// ... and so many searches. What they do not show to be of no matter is shown.
 const SEARCHES: usize = 400;
+/// Nobody reads more operations than this.
+const SHOWN: usize = 8;
 
 /// The clash of a history that has no order from the return of `stuck` on.
 ///
@@ -28,18 +30,25 @@ pub(crate) fn clash<M: Model>(
     prefix.sort_by_key(|&i| std::cmp::Reverse(steps[i].call));
     let mut shrunk: Vec<Step<'_, M>> = prefix.iter().map(|&i| steps[i].clone()).collect();
     let timed = forget(model, &mut shrunk, |place| prefix[place] != stuck.step);
-    let id = |place: &usize| ids[prefix[*place]] as usize;
     let culprit = ids[stuck.step] as usize;
+    // The latest first, as the prefix is sorted.
+    let mut clashing: Vec<usize> = timed.iter().map(|&place| ids[prefix[place]] as usize).collect();
+    clashing.sort_by_key(|&id| id != culprit);
+    let more = match clashing.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" Of {more} earlier operations the times matter as well."),
+    };
+    clashing.truncate(SHOWN);
     let what = model.tell(
         &history[culprit].input,
         history[culprit].outcome.as_ref().map(|outcome| &outcome.output),
     );
     let claim = format!(
         "no order explains these operations ({what}). Everything that had returned before #{culprit} \
-         did has an order, such as one that leads to {}; with #{culprit} there is none.",
+         did has an order, such as one that leads to {}; with #{culprit} there is none.{more}",
         shorten(&format!("{:?}", stuck.state)),
     );
-    Clash::new(model, history, timed.iter().map(id).collect(), claim)
+    Clash::new(model, history, clashing, claim)
 }
 
 /// Takes the times from as many steps as it can; returns the places of those that keep them.
@@ -75,8 +84,8 @@ fn forget<M: Model>(
 
 /// The beginning of a long text.
 fn shorten(text: &str) -> String {
-    const SHOWN: usize = 80;
-    match text.char_indices().nth(SHOWN) {
+    const LENGTH: usize = 80;
+    match text.char_indices().nth(LENGTH) {
         Some((at, _)) => format!("{}...", &text[..at]),
         None => text.to_string(),
     }

@@ -1,6 +1,6 @@
 //! What the zone engine found, told as a person would.
 
-use super::span::Span;
+use super::span::{NOBODY, Span};
 use crate::kv::{Kv, KvOperation};
 use crate::model::Model;
 use crate::verdict::{Clash, quote};
@@ -107,27 +107,32 @@ fn inversion(history: &[KvOperation], earlier: u32, later: u32) -> String {
     }
 }
 
-/// The first value of a key was there before everything, and so has no operation.
+/// One of the two groups was over before something of the other returned, which was over before
+/// something of the first was called: the last of these is the one that came too late.
 fn zones(history: &[KvOperation], one: Span, other: Span) -> Clash {
-    let operations = [one.returned, one.called, other.returned, other.called];
-    let known: Vec<u32> =
-        operations.into_iter().filter(|&id| (id as usize) < history.len()).collect();
-    let group = |span: Span| match history.get(span.returned as usize) {
-        Some(_) => who(history, span.returned),
-        None => "the time before the first write".to_string(),
-    };
-    let claim = format!(
-        "{} and {} belong together: they write or read one value. {} and {} belong to another. \
-         Nothing of the one may stand between operations of the other, and yet {} came before {}, \
-         and {} before {}",
-        group(one),
-        who(history, one.called),
-        group(other),
-        who(history, other.called),
-        group(one),
-        who(history, other.called),
-        group(other),
-        who(history, one.called),
-    );
-    clash(history, known, claim)
+    let is_get = |id: u32| history[id as usize].read().is_some();
+    // A key's first value was there before everything, and so has no operation that returned.
+    let from_start = one.returned == NOBODY;
+    let one_is_late = from_start || is_get(one.called) || !is_get(other.called);
+    let (late, new) = if one_is_late { (one, other) } else { (other, one) };
+
+    let (last, between) = (who(history, late.called), who(history, new.returned));
+    let what = if is_get(late.called) { "is stale" } else { "came too late for what gets show" };
+    let mut claim = format!("{last} {what}: {between} had returned before it was called");
+    let mut operations = vec![late.called, new.returned, new.called];
+    if !from_start {
+        let first = who(history, late.returned);
+        let then = if new.called == new.returned {
+            format!(", and was itself called after {first} had returned")
+        } else {
+            let begun = who(history, new.called);
+            format!(
+                ". The two write or read one value, as do {first} and {begun}, of which the \
+                     first had returned before the second was called"
+            )
+        };
+        claim.push_str(&then);
+        operations.push(late.returned);
+    }
+    clash(history, operations, claim)
 }
