@@ -1,5 +1,7 @@
 //! The map of the labs: get, put and append of strings.
 
+use std::rc::Rc;
+
 use crate::history::Operation;
 use crate::model::{self, Model};
 use crate::search::{self, Limits};
@@ -97,7 +99,7 @@ pub struct Kv;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KvValue {
     /// This value.
-    Shown(String),
+    Shown(Rc<str>),
     /// A value that is no beginning of anything that a get of the history read. Appends do not
     /// change that, no get fits, and a put ends it: so which value it is makes no difference.
     Hidden,
@@ -114,7 +116,7 @@ impl Model for Kv {
     }
 
     fn init(&self) -> KvValue {
-        KvValue::Shown(String::new())
+        KvValue::Shown("".into())
     }
 
     fn step(
@@ -125,13 +127,13 @@ impl Model for Kv {
     ) -> Option<KvValue> {
         let read = || output.map(|output| output.as_deref().unwrap_or_default());
         match (&input.action, state) {
-            (KvAction::Put(value), _) => Some(KvValue::Shown(value.clone())),
+            (KvAction::Put(value), _) => Some(KvValue::Shown(value.as_str().into())),
             (KvAction::Append(more), KvValue::Shown(value)) => {
-                Some(KvValue::Shown([value.as_str(), more].concat()))
+                Some(KvValue::Shown([value, more.as_str()].concat().into()))
             }
             (KvAction::Append(_), KvValue::Hidden) => Some(KvValue::Hidden),
             (KvAction::Get, KvValue::Shown(value)) => {
-                read().is_none_or(|read| read == value).then(|| state.clone())
+                read().is_none_or(|read| *read == **value).then(|| state.clone())
             }
             (KvAction::Get, KvValue::Hidden) => read().is_none().then_some(KvValue::Hidden),
         }
@@ -141,18 +143,22 @@ impl Model for Kv {
         input.action == KvAction::Get
     }
 
-    /// In the sorted outputs, those that begin with a value stand together, from the first that
-    /// is not less than it.
     fn merge(&self, state: KvValue, shown: &[&Option<String>]) -> KvValue {
-        let KvValue::Shown(value) = &state else { return state };
-        if value.is_empty() {
-            return state;
+        match &state {
+            KvValue::Shown(value) if !begins_one(value, shown) => KvValue::Hidden,
+            _ => state,
         }
-        let first = shown.partition_point(|&read| read.as_deref() < Some(value.as_str()));
-        let begins = |read: &&Option<String>| {
-            read.as_deref().unwrap_or_default().starts_with(value.as_str())
-        };
-        if shown.get(first).is_some_and(begins) { state } else { KvValue::Hidden }
+    }
+
+    /// A write that no get can have seen only hides what gets could see without it.
+    fn matters(&self, input: &KvInput, shown: &[&Option<String>]) -> bool {
+        match &input.action {
+            KvAction::Get => false,
+            KvAction::Put(value) => begins_one(value, shown),
+            KvAction::Append(more) => {
+                !more.is_empty() && shown.iter().any(|read| read.iter().any(|r| r.contains(more)))
+            }
+        }
     }
 
     /// After a write of unknown outcome that nobody can see, nothing can happen but puts, and
@@ -172,4 +178,12 @@ impl Model for Kv {
             (KvAction::Append(value), _) => format!("append {key} {}", quote(value)),
         }
     }
+}
+
+/// Whether a value is the beginning of one that was read. In the sorted outputs, those that begin
+/// with it stand together, from the first that is not less than it.
+fn begins_one(value: &str, shown: &[&Option<String>]) -> bool {
+    let first = shown.partition_point(|&read| read.as_deref() < Some(value));
+    let begins = |read: &&Option<String>| read.iter().any(|read| read.starts_with(value));
+    value.is_empty() || shown.get(first).is_some_and(begins)
 }

@@ -76,6 +76,12 @@ pub trait Model {
         state
     }
 
+    /// Whether an operation of unknown outcome has to be considered at all. Say `false` only if
+    /// whatever can happen with it could happen without it, in any state.
+    fn matters(&self, _input: &Self::Input, _shown: &[&Self::Output]) -> bool {
+        true
+    }
+
     /// Whether it can help that an operation of unknown outcome takes effect and turns one state
     /// into the other. Say `false` only if whatever can happen after it could happen without it.
     fn helps(&self, before: &Self::State, after: &Self::State) -> bool {

@@ -35,7 +35,8 @@ use crate::verdict::Verdict;
 pub struct Limits {
     /// How many times, for one key, an operation may be looked at as the next one in the order.
     pub steps: u64,
-    /// How much the search for one key may remember, in words of 8 bytes.
+    /// How much the search for one key may remember, in words of 8 bytes, the model's states
+    /// aside.
     pub memory_words: u64,
 }
 
@@ -92,9 +93,14 @@ impl<'a, M: Model> Step<'a, M> {
         Self { input: &op.input, output, call: op.call(), ret: op.ret() }
     }
 
+    /// The same operation after its call, or never.
+    pub(crate) fn without_return(&self) -> Self {
+        Self { output: None, ret: NEVER, ..*self }
+    }
+
     /// The same operation at any time, or never.
     pub(crate) fn without_times(&self) -> Self {
-        Self { input: self.input, output: None, call: i64::MIN, ret: NEVER }
+        Self { call: i64::MIN, ..self.without_return() }
     }
 }
 
@@ -129,6 +135,17 @@ pub(crate) fn search<M: Model>(
 }
 
 const NONE: u32 = u32::MAX;
+/// How often an output may be compared with an input before the search: beyond that, it costs more
+/// than it saves.
+const COMPARISONS: usize = 20_000_000;
+
+/// Which steps the search has to try: not those of unknown outcome that can help nobody.
+fn candidates<M: Model>(model: &M, steps: &[Step<'_, M>], shown: &[&M::Output]) -> Vec<bool> {
+    let unknown = steps.iter().filter(|step| step.ret == NEVER).count();
+    let worth_it = unknown.saturating_mul(shown.len()) <= COMPARISONS;
+    let is_idle = |step: &Step<'_, M>| step.ret == NEVER && !model.matters(step.input, shown);
+    steps.iter().map(|step| !(worth_it && is_idle(step))).collect()
+}
 
 /// A choice that may have to be undone.
 struct Frame {
@@ -162,12 +179,13 @@ impl<'a, 's, M: Model> Search<'a, 's, M> {
         shown.dedup();
         let mut states = Interned::new();
         let state = states.number(model.merge(model.init(), &shown));
+        let list = List::new(steps, &candidates(model, steps, &shown));
         Self {
             model,
             steps,
             shown,
             is_read: steps.iter().map(|step| model.is_read(step.input)).collect(),
-            list: List::new(steps),
+            list,
             taken: Taken::new(steps),
             states,
             state,
@@ -319,8 +337,10 @@ struct List {
 }
 
 impl List {
-    fn new<M: Model>(steps: &[Step<'_, M>]) -> Self {
+    /// The list of those steps that are candidates.
+    fn new<M: Model>(steps: &[Step<'_, M>], candidates: &[bool]) -> Self {
         let calls = (0u32..).zip(steps).map(|(i, step)| (step.call, false, i));
+        let calls = calls.filter(|call| candidates[call.2 as usize]);
         let returns = (0u32..).zip(steps).map(|(i, step)| (step.ret, true, i));
         let mut events: Vec<_> = calls.chain(returns.filter(|r| r.0 != NEVER)).collect();
         events.sort_unstable();
@@ -331,7 +351,7 @@ impl List {
             prev: (0..=entries).map(|entry| entry.saturating_sub(1)).collect(),
             call_of: vec![NONE; steps.len()],
             return_of: vec![NONE; steps.len()],
-            returns_left: events.len() - steps.len(),
+            returns_left: events.iter().filter(|e| e.1).count(),
         };
         for (entry, &(_, is_return, step)) in (1..).zip(&events) {
             let of = if is_return { &mut list.return_of } else { &mut list.call_of };

@@ -7,15 +7,17 @@ use crate::verdict::Clash;
 
 /// A search for a smaller clash is worth this much work, ...
 const STEPS: u64 = 20_000;
-/// ... and so many searches. What they do not show to be of no matter is shown.
+/// ... and so many searches, fewer in a long history, ...
 const SEARCHES: usize = 400;
+/// ... as each begins by sorting it. What they do not prove to be of no matter is shown.
+const SORTED: usize = 2_000_000;
 /// Nobody reads more operations than this.
 const SHOWN: usize = 8;
 
 /// The clash of a history that has no order from the return of `stuck` on.
 ///
-/// What was called after that return cannot matter. Of the rest, the times of as many operations
-/// as possible are forgotten, such that there is still no order: an operation that may take effect
+/// What returned later cannot matter, but that it had not been called yet may. The times of as many
+/// operations as possible are forgotten, such that there is still no order: an operation that may take effect
 /// at any time or never only leaves more orders, so that those that keep their times clash in the
 /// whole history as well.
 pub(crate) fn clash<M: Model>(
@@ -26,17 +28,21 @@ pub(crate) fn clash<M: Model>(
     stuck: &Stuck<M::State>,
 ) -> Clash {
     let end = steps[stuck.step].ret;
-    let mut prefix: Vec<usize> = (0..steps.len()).filter(|&i| steps[i].call <= end).collect();
-    prefix.sort_by_key(|&i| std::cmp::Reverse(steps[i].call));
-    let mut shrunk: Vec<Step<'_, M>> = prefix.iter().map(|&i| steps[i].clone()).collect();
-    let timed = forget(model, &mut shrunk, |place| prefix[place] != stuck.step);
+    let mut order: Vec<usize> = (0..steps.len()).collect();
+    order.sort_by_key(|&i| std::cmp::Reverse(steps[i].call));
+    let until_end = |&i: &usize| {
+        let step = steps[i].clone();
+        if step.ret > end { step.without_return() } else { step }
+    };
+    let mut shrunk: Vec<Step<'_, M>> = order.iter().map(until_end).collect();
+    let timed = forget(model, &mut shrunk, |place| order[place] != stuck.step);
     let culprit = ids[stuck.step] as usize;
-    // The latest first, as the prefix is sorted.
-    let mut clashing: Vec<usize> = timed.iter().map(|&place| ids[prefix[place]] as usize).collect();
+    // The latest first, as the order is.
+    let mut clashing: Vec<usize> = timed.iter().map(|&place| ids[order[place]] as usize).collect();
     clashing.sort_by_key(|&id| id != culprit);
     let more = match clashing.len().saturating_sub(SHOWN) {
         0 => String::new(),
-        more => format!(" Of {more} earlier operations the times matter as well."),
+        more => format!(" Of {more} other operations the times matter as well."),
     };
     clashing.truncate(SHOWN);
     let what = model.tell(
@@ -60,14 +66,14 @@ fn forget<M: Model>(
     let limits = Limits { steps: STEPS, memory_words: STEPS * 20 };
     let mut timed: Vec<usize> = (0..steps.len()).collect();
     let mut chunk = timed.len();
-    let mut searches = 0;
+    let mut searches_left = SEARCHES.min(SORTED / steps.len());
     while chunk > 0 {
         // From the earliest call on: what happened long ago is the least likely to matter.
         for places in timed.clone().chunks(chunk).rev() {
-            if searches == SEARCHES {
+            if searches_left == 0 {
                 return timed;
             }
-            searches += 1;
+            searches_left -= 1;
             let places: Vec<usize> = places.iter().copied().filter(|&p| may_forget(p)).collect();
             let before: Vec<_> = places.iter().map(|&p| steps[p].clone()).collect();
             places.iter().for_each(|&p| steps[p] = steps[p].without_times());

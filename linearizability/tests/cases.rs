@@ -170,7 +170,7 @@ fn the_general_engine_names_the_few_that_clash() {
     let clash = clash(&history);
     // Each put of "a" must have been over before the put of "b".
     assert_eq!(clash.operations, [44, 45, 46, 47, 48, 49, 50, 51], "{clash}");
-    assert!(clash.claim.contains("44 earlier operations"), "{clash}");
+    assert!(clash.claim.contains("44 other operations"), "{clash}");
 
     history[51] = get(2, 510, 515, "");
     let clash = self::clash(&history);

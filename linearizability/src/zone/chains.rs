@@ -12,7 +12,7 @@ pub(super) struct Chain<'h> {
     /// The longest value that a get of this chain read, ...
     longest: &'h str,
     /// ... and that get.
-    reader: u32,
+    pub(super) reader: u32,
 }
 
 /// A write of a chain, and the gets that saw its value up to this write.

@@ -1,7 +1,8 @@
 //! What the zone engine found, told as a person would.
 
-use super::span::{NOBODY, Span};
-use crate::kv::{Kv, KvOperation};
+use super::Block;
+use super::span::NOBODY;
+use crate::kv::{Kv, KvAction, KvOperation};
 use crate::model::Model;
 use crate::verdict::{Clash, quote};
 
@@ -18,10 +19,11 @@ pub(super) enum Trouble {
     TwoChains { get: u32, append: u32, other: u32 },
     /// Two gets saw the appends behind one put in different orders.
     Fork { get: u32, other: u32 },
-    /// `later` shows or is a later write than `earlier`, and yet returned before its call.
-    Inversion { earlier: u32, later: u32 },
+    /// `later` shows or is a later write than `earlier`, and yet returned before its call. That
+    /// their writes belong together is known from `reader`.
+    Inversion { earlier: u32, later: u32, reader: u32 },
     /// Each of two groups of operations must be done before the other begins.
-    Zones { one: Span, other: Span },
+    Zones { one: Block, other: Block },
 }
 
 impl Trouble {
@@ -34,8 +36,10 @@ impl Trouble {
                 (two_chains(history, get, append, other), vec![get, append, other])
             }
             Self::Fork { get, other } => (fork(history, get, other), vec![get, other]),
-            Self::Inversion { earlier, later } => {
-                (inversion(history, earlier, later), vec![earlier, later])
+            Self::Inversion { earlier, later, reader } => {
+                let mut operations = vec![earlier, later];
+                operations.extend((!is_get(history, later)).then_some(reader));
+                (inversion(history, earlier, later), operations)
             }
             Self::Zones { one, other } => return zones(history, one, other),
         };
@@ -46,6 +50,10 @@ impl Trouble {
 fn clash(history: &[KvOperation], operations: Vec<u32>, claim: String) -> Clash {
     let operations = operations.into_iter().map(|id| id as usize).collect();
     Clash::new(&Kv, history, operations, claim)
+}
+
+fn is_get(history: &[KvOperation], id: u32) -> bool {
+    history[id as usize].read().is_some()
 }
 
 /// Who did what, in half a sentence.
@@ -97,8 +105,7 @@ fn fork(history: &[KvOperation], get: u32, other: u32) -> String {
 
 fn inversion(history: &[KvOperation], earlier: u32, later: u32) -> String {
     let (first, second) = (who(history, earlier), who(history, later));
-    let is_get = |id: u32| history[id as usize].read().is_some();
-    match (is_get(earlier), is_get(later)) {
+    match (is_get(history, earlier), is_get(history, later)) {
         (true, _) => format!("{first} is stale: {second} had returned before it was called"),
         (false, true) => format!("{second} shows {first}, which was called only later"),
         (false, false) => {
@@ -109,8 +116,10 @@ fn inversion(history: &[KvOperation], earlier: u32, later: u32) -> String {
 
 /// One of the two groups was over before something of the other returned, which was over before
 /// something of the first was called: the last of these is the one that came too late.
-fn zones(history: &[KvOperation], one: Span, other: Span) -> Clash {
-    let is_get = |id: u32| history[id as usize].read().is_some();
+fn zones(history: &[KvOperation], one: Block, other: Block) -> Clash {
+    let readers = [one, other].map(|block| needed_reader(history, block));
+    let is_get = |id: u32| is_get(history, id);
+    let (one, other) = (one.span, other.span);
     // A key's first value was there before everything, and so has no operation that returned.
     let from_start = one.returned == NOBODY;
     let one_is_late = from_start || is_get(one.called) || !is_get(other.called);
@@ -134,5 +143,17 @@ fn zones(history: &[KvOperation], one: Span, other: Span) -> Clash {
         claim.push_str(&then);
         operations.push(late.returned);
     }
+    operations.extend(readers.iter().flatten());
     clash(history, operations, claim)
+}
+
+/// The get that shows behind which put an append stands, if the block's times are an append's.
+fn needed_reader(history: &[KvOperation], block: Block) -> Option<u32> {
+    let is_append = |id: u32| {
+        let op = history.get(id as usize);
+        op.is_some_and(|op| matches!(op.input.action, KvAction::Append(_)))
+    };
+    let span = block.span;
+    (block.reader != NOBODY && (is_append(span.returned) || is_append(span.called)))
+        .then_some(block.reader)
 }

@@ -29,23 +29,32 @@ pub(crate) fn check(history: &[KvOperation], ids: &[u32]) -> Option<Verdict> {
     })
 }
 
+/// A chain, or a write that no get saw.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    span: Span,
+    /// The get that saw all of the chain, or `NOBODY`.
+    reader: u32,
+}
+
 fn find_trouble(history: &[KvOperation], ids: &[u32], tokens: &Tokens<'_>) -> Result<(), Trouble> {
     let chains = Chains::new(history, ids, tokens)?;
     for chain in &chains.chains {
         if let Some((earlier, later)) = chain.inversion() {
-            return Err(Trouble::Inversion { earlier, later });
+            return Err(Trouble::Inversion { earlier, later, reader: chain.reader });
         }
     }
-    let seen = chains.chains.iter().map(chains::Chain::span);
+    let seen = chains.chains.iter().map(|chain| Block { span: chain.span(), reader: chain.reader });
     // A write that nobody saw, and that did not return, need not have happened.
     let unseen = tokens.all().filter_map(|token| {
         let id = ids[token.place as usize];
         let op = &history[id as usize];
         let is_block = chains.chain_of[token.place as usize] == NOBODY && op.outcome.is_some();
-        is_block.then(|| Span::of(id, op))
+        is_block.then(|| Block { span: Span::of(id, op), reader: NOBODY })
     });
-    let (mut forward, backward): (Vec<_>, Vec<_>) = seen.chain(unseen).partition(Span::is_forward);
-    forward.sort_unstable_by_key(|span| span.first_return);
+    let (mut forward, backward): (Vec<_>, Vec<_>) =
+        seen.chain(unseen).partition(|block| block.span.is_forward());
+    forward.sort_unstable_by_key(|block| block.span.first_return);
     match overlap(&forward).or_else(|| inside(&forward, &backward)) {
         Some((one, other)) => Err(Trouble::Zones { one, other }),
         None => Ok(()),
@@ -54,18 +63,18 @@ fn find_trouble(history: &[KvOperation], ids: &[u32], tokens: &Tokens<'_>) -> Re
 
 /// Two forward zones that overlap. If any do, two neighbours do: between two that overlap, the
 /// next after the first begins no later than the second.
-fn overlap(forward: &[Span]) -> Option<(Span, Span)> {
-    let pair = forward.windows(2).find(|pair| pair[1].before(&pair[0]))?;
+fn overlap(forward: &[Block]) -> Option<(Block, Block)> {
+    let pair = forward.windows(2).find(|pair| pair[1].span.before(&pair[0].span))?;
     Some((pair[0], pair[1]))
 }
 
 /// A forward zone, and a backward one inside it. As the forward ones do not overlap, they end in
 /// the order in which they begin, and only the last that begins before the backward one can
 /// reach beyond it.
-fn inside(forward: &[Span], backward: &[Span]) -> Option<(Span, Span)> {
+fn inside(forward: &[Block], backward: &[Block]) -> Option<(Block, Block)> {
     backward.iter().find_map(|inner| {
-        let later = forward.partition_point(|outer| outer.before(inner));
+        let later = forward.partition_point(|outer| outer.span.before(&inner.span));
         let outer = forward[..later].last()?;
-        inner.before(outer).then_some((*outer, *inner))
+        inner.span.before(&outer.span).then_some((*outer, *inner))
     })
 }
