@@ -80,8 +80,8 @@ fn read_operation(text: &[u8]) -> Result<KvOperation, String> {
         // Serde counts lines within this one: its "at line 1" would mislead.
         let error = error.to_string().replace(" at line 1 column", ", at column");
         format!(
-            "{error}; a line should be like \
-             {{\"client\":1,\"op\":\"put\",\"key\":\"x\",\"value\":\"a\",\"call\":10,\"return\":20}}"
+            "{error}; a line should be like {}",
+            r#"{"client":1,"op":"put","key":"x","value":"a","call":10,"return":20}"#
         )
     })?;
     line.operation()

@@ -72,22 +72,22 @@
 //!
 //! **A chain is a block.** Let an order of the whole be given. Between the put of a chain and the
 //! last of its operations there is no operation of another chain, and no write that nobody saw. For
-//! the last of its operations is a get (each of its writes is seen by some get, which stands later),
-//! one that saw the longest value. A write in between, not of the chain, would be a put, which
-//! would replace what that get saw, or an append, which would be in what it saw. A get in between
-//! sees the value of this chain's put and hence is in this chain. Within the block the operations
-//! stand by level: a get of some level comes after its level's append, since it sees it, and before
-//! the next append, since it does not see that.
+//! the last of its operations is a get (each of its writes is seen by some get, which stands
+//! later), one that saw the longest value. A write in between, not of the chain, would be a put,
+//! which would replace what that get saw, or an append, which would be in what it saw. A get in
+//! between sees the value of this chain's put and hence is in this chain. Within the block the
+//! operations stand by level: a get of some level comes after its level's append, since it sees it,
+//! and before the next append, since it does not see that.
 //!
-//! So an order is nothing but an order of *blocks*: the chains, and the writes that nobody saw, each
-//! a block by itself. And every order of blocks, with each chain sorted by its levels, gives the
-//! right answers, provided that the chain of the first value comes first: a chain begins with a put,
-//! so that it does not matter what came before, and the writes that nobody saw are never asked
-//! about. The put at minus infinity comes first by its time, if times are respected. What is left is
-//! to respect the times. Write `call` and `ret` for an operation's times; `x` must stand before `y`
-//! if `ret(x) < call(y)`. An outcome that is unknown has `ret` at infinity; if it is a write that
-//! nobody saw, or a get, it is left out, as it may never have taken effect: it restricts nobody (its
-//! return precedes no call), and so an order of the others is an order of all.
+//! So an order is nothing but an order of *blocks*: the chains, and the writes that nobody saw,
+//! each a block by itself. And every order of blocks, with each chain sorted by its levels, gives
+//! the right answers, provided that the chain of the first value comes first: a chain begins with a
+//! put, so that it does not matter what came before, and the writes that nobody saw are never asked
+//! about. The put at minus infinity comes first by its time, if times are respected. What is left
+//! is to respect the times. Write `call` and `ret` for an operation's times; `x` must stand before
+//! `y` if `ret(x) < call(y)`. An outcome that is unknown has `ret` at infinity; if it is a write
+//! that nobody saw, or a get, it is left out, as it may never have taken effect: it restricts
+//! nobody (its return precedes no call), and so an order of the others is an order of all.
 //!
 //! **Within a chain** the levels can be respected if and only if no operation returned before
 //! one of an *earlier* level was called. That this is needed is plain. It is enough, since we may
@@ -96,10 +96,10 @@
 //! **Between blocks.** For a block A, let `f(A)` be the first return of its operations and `s(A)`
 //! the last call. A must stand before B, written A → B, if some operation of A returned before one
 //! of B was called: if and only if `f(A) < s(B)`. The blocks can be ordered if and only if there is
-//! no cycle of different blocks in →. Claim: *if there is a cycle, then there is one of two blocks.*
-//! For in a cycle, let M be the block whose `s` is the greatest, X the one that follows it and Y the
-//! one that follows X. Then M → X. And `f(X) < s(Y) <= s(M)`, that is X → M. So it is enough to
-//! compare pairs: the order exists if and only if there are no two blocks with both
+//! no cycle of different blocks in →. Claim: *if there is a cycle, then there is one of two
+//! blocks.* For in a cycle, let M be the block whose `s` is the greatest, X the one that follows it
+//! and Y the one that follows X. Then M → X. And `f(X) < s(Y) <= s(M)`, that is X → M. So it is
+//! enough to compare pairs: the order exists if and only if there are no two blocks with both
 //!
 //! > `f(A) < s(B)` and `f(B) < s(A)`.
 //!
@@ -112,8 +112,8 @@
 //!   forward zones do not overlap, only the last one that begins before `s(B)` has to be looked at.
 //! * Both backward: `f(A) < s(B) <= f(B) < s(A) <= f(A)` cannot be.
 //!
-//! All comparisons are strict, as ties are concurrent. That a put and the gets that saw it are *two*
-//! levels matters: one group for both would let a get return before its put was called.
+//! All comparisons are strict, as ties are concurrent. That a put and the gets that saw it are
+//! *two* levels matters: one group for both would let a get return before its put was called.
 //!
 //! # Histories in files
 //!
@@ -132,9 +132,9 @@
 //! | `op` | `"get"`, `"put"` or `"append"` |
 //! | `key` | a string |
 //! | `value` | a string: what a put or an append wrote. A get has none |
-//! | `output` | a string: what a get that returned had read, `""` from a key nobody wrote. Others have none |
+//! | `output` | a string: what a get that returned read, `""` if nobody wrote. Others have none |
 //! | `call` | a whole number below 2^63 - 1: when it was called, in any unit |
-//! | `return` | the same, when it returned, not before the call; `null` or left out if it never did |
+//! | `return` | when it returned, not before the call; `null` or left out if it never did |
 //!
 //! There are no other fields. Empty lines are skipped. A line that is wrong is named by its number.
 //! The exit status is 0 for linearizable, 1 for not linearizable, 2 for undecided or bad input.

@@ -319,7 +319,7 @@ impl<'a, 's, M: Model> Search<'a, 's, M> {
     fn too_much(&self, what: &str, limit: u64) -> String {
         let operations = self.steps.len();
         format!(
-            "the search through {operations} operations on one key reached its limit, {limit} {what}"
+            "the search for an order of {operations} operations reached its limit, {limit} {what}"
         )
     }
 }

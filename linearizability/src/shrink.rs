@@ -17,9 +17,9 @@ const SHOWN: usize = 8;
 /// The clash of a history that has no order from the return of `stuck` on.
 ///
 /// What returned later cannot matter, but that it had not been called yet may. The times of as many
-/// operations as possible are forgotten, such that there is still no order: an operation that may take effect
-/// at any time or never only leaves more orders, so that those that keep their times clash in the
-/// whole history as well.
+/// operations as possible are forgotten, such that there is still no order: an operation that may
+/// take effect at any time or never only leaves more orders, so that those that keep their times
+/// clash in the whole history as well.
 pub(crate) fn clash<M: Model>(
     model: &M,
     history: &[Operation<M::Input, M::Output>],
@@ -50,8 +50,8 @@ pub(crate) fn clash<M: Model>(
         history[culprit].outcome.as_ref().map(|outcome| &outcome.output),
     );
     let claim = format!(
-        "no order explains these operations ({what}). Everything that had returned before #{culprit} \
-         did has an order, such as one that leads to {}; with #{culprit} there is none.{more}",
+        "no order explains these operations ({what}). What had returned before #{culprit} did \
+         has an order, such as one that leads to {}; with #{culprit} there is none.{more}",
         shorten(&format!("{:?}", stuck.state)),
     );
     Clash::new(model, history, clashing, claim)

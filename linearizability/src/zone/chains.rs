@@ -26,7 +26,7 @@ pub(super) struct Level {
 /// All chains of a key.
 pub(super) struct Chains<'h> {
     pub(super) chains: Vec<Chain<'h>>,
-    /// The chain that each operation, by its place on the key, writes to. `NOBODY` if no get saw it.
+    /// The chain that each operation, by its place on the key, writes to; `NOBODY`: none seen.
     pub(super) chain_of: Vec<u32>,
 }
 

@@ -135,10 +135,7 @@ fn zones(history: &[KvOperation], one: Block, other: Block) -> Clash {
             format!(", and was itself called after {first} had returned")
         } else {
             let begun = who(history, new.called);
-            format!(
-                ". The two write or read one value, as do {first} and {begun}, of which the \
-                     first had returned before the second was called"
-            )
+            format!(", and {begun}, of the same value, was called after {first} had returned")
         };
         claim.push_str(&then);
         operations.push(late.returned);
