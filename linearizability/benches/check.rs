@@ -209,11 +209,13 @@ fn main() {
 fn row(number: usize, most: Duration) {
     let (_, making, _) = measure("make", number, most * 10).expect("making is quick");
     let results = ["check", "general", "porcupine"].map(|job| measure(job, number, most));
-    for (good, ..) in results.iter().flatten() {
+    for (good, ..) in [&results[0], &results[2]].into_iter().flatten() {
         assert!(good, "the history is linearizable");
     }
     let cell = |result: &Option<(bool, f64, u64)>| match result {
-        Some((_, cpu, mb)) => format!("{:.2} ({mb})", cpu - making),
+        // The general engine alone may be: it has its limits.
+        Some((false, cpu, _)) => format!("undecided {:.1}", cpu - making),
+        Some((true, cpu, mb)) => format!("{:.2} ({mb})", cpu - making),
         None => format!("> {} s", most.as_secs()),
     };
     let ratio = match (&results[0], &results[2]) {
