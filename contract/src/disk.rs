@@ -21,9 +21,9 @@ pub trait DiskBackend: Send + Sync {
     fn save(&self, state: Vec<u8>, snapshot: Option<Vec<u8>>);
     /// See [`Persister::read_state`].
     fn read_state(&self) -> Vec<u8>;
-    /// See [`Persister::read_snapshot`].
+    /// See [`Disk::read_snapshot`].
     fn read_snapshot(&self) -> Vec<u8>;
-    /// See [`Persister::raft_state_size`].
+    /// See [`Disk::raft_state_size`].
     fn raft_state_size(&self) -> usize;
     /// See [`Journal::read`].
     ///
@@ -40,6 +40,11 @@ pub trait DiskBackend: Send + Sync {
     /// # Errors
     /// [`DiskError`] if not everything is durable.
     fn sync_journal(&self) -> Result<(), DiskError>;
+    /// See [`Journal::compact`].
+    ///
+    /// # Errors
+    /// [`DiskError`] if the new contents may not be durable.
+    fn compact_journal(&self, snapshot: Vec<u8>, records: &[Vec<u8>]) -> Result<(), DiskError>;
 }
 
 impl Disk {
@@ -56,6 +61,18 @@ impl Disk {
     /// The disk as a sequence of records to which more are appended.
     pub fn journal(&self) -> Journal {
         Journal(Arc::clone(&self.0))
+    }
+
+    /// The service's last durable snapshot, through whichever view it was saved; empty if there is
+    /// none. A service that starts restores itself from this.
+    pub fn read_snapshot(&self) -> Vec<u8> {
+        self.0.read_snapshot()
+    }
+
+    /// How many bytes Raft keeps on the disk, through whichever view, the snapshot aside. A service
+    /// takes a snapshot when this is too much.
+    pub fn raft_state_size(&self) -> usize {
+        self.0.raft_state_size()
     }
 }
 
@@ -121,12 +138,27 @@ impl Journal {
     pub fn sync(&self) -> Result<(), DiskError> {
         self.0.sync_journal()
     }
+
+    /// Replaces the snapshot, and all records by `records`. Blocks until both are durable, which
+    /// takes a disk's time. A crash in the middle leaves the old of both or the new of both.
+    ///
+    /// # Errors
+    /// [`DiskError`] if that cannot be achieved: then the disk holds the old or the new, as after a
+    /// crash, and takes nothing more.
+    pub fn compact(&self, snapshot: Vec<u8>, records: &[Vec<u8>]) -> Result<(), DiskError> {
+        self.0.compact_journal(snapshot, records)
+    }
+
+    /// The snapshot last given to [`compact`](Self::compact); empty before the first time.
+    pub fn read_snapshot(&self) -> Vec<u8> {
+        self.0.read_snapshot()
+    }
 }
 
 /// A disk did not do as it was told: which operation, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskError {
-    /// What was tried: `"append"`, `"sync"` or `"read"`.
+    /// What was tried: `"append"`, `"sync"`, `"compact"` or `"read"`.
     pub operation: &'static str,
     /// What the disk says.
     pub reason: String,

@@ -3,7 +3,8 @@
 //! A Raft is a type that implements [`RaftNode`]. The tests make servers of it with
 //! [`RaftNode::make`], hand it ends to its peers, a [`Disk`], and a channel for what it applies;
 //! from then on it is on its own. The names are those of the MIT labs, so that their handouts
-//! still read.
+//! still read. A key-value service is a pair of types, for the server ([`KvNode`]) and its clients
+//! ([`Clerk`]).
 //!
 //! Nothing in here implements anything: a student's crate depends on it, and the tests do.
 //!
@@ -15,9 +16,14 @@
 //! | `Snapshot(index, snapshot)` | [`RaftNode::snapshot`] |
 //! | `Kill()` | [`RaftNode::kill`] |
 //! | `persister.Save`, `ReadRaftState`, ... | [`Persister::save`], [`Persister::read_state`], ... |
+//! | `StartKVServer(servers, me, persister, maxraftstate)` | [`KvNode::make`] |
+//! | `MakeClerk(servers)`, `Get`, `Put`, `Append` | [`Clerk::make`], [`Clerk::get`], ... |
 
 mod disk;
+mod kv;
 
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 
 use labrpc::{ClientEnd, Service};
@@ -25,6 +31,7 @@ use labrt::channel::Sender;
 use serde::{Deserialize, Serialize};
 
 pub use disk::{Disk, DiskBackend, DiskError, Journal, Persister};
+pub use kv::{Clerk, KvNode, SessionEnded};
 
 /// A term (Raft paper, section 5.1): 0 before the first election.
 pub type Term = u64;
@@ -56,17 +63,93 @@ pub trait RaftNode: Send + Sync + Sized + 'static {
     /// The current term, and whether this server believes to be the leader.
     fn get_state(&self) -> (Term, bool);
 
-    /// The service has a snapshot of everything up to and including `index`: the log before that
-    /// is not needed any more. Labs 2A to 2C never call it.
+    /// The service has a snapshot of everything up to and including `index`, which it has applied:
+    /// the log up to there is not needed any more. It may block while the snapshot is written. A
+    /// snapshot that is not newer than the one the node has changes nothing. Labs 2A to 2C never
+    /// call it.
+    ///
+    /// On the disk, the snapshot and the log that begins after it belong together at any moment.
     fn snapshot(&self, index: Index, snapshot: Vec<u8>) {
         let _ = (index, snapshot);
+    }
+
+    /// ReadIndex (dissertation, 6.4), optional: an index such that a service that has applied it
+    /// shows all that was acknowledged before this call. Blocks until a majority has confirmed that
+    /// this server still led after the call was made.
+    ///
+    /// # Errors
+    /// See [`ReadIndexError`]. With any of them a read can go through the log instead.
+    fn read_index(&self) -> Result<Index, ReadIndexError> {
+        Err(ReadIndexError::Unsupported)
+    }
+
+    /// Leadership transfer (dissertation, 3.10), optional: has server `to` caught up and elected in
+    /// place of this one. Blocks until this server does not lead any more.
+    ///
+    /// # Errors
+    /// See [`TransferError`]: then this server goes on as before.
+    fn transfer_leadership(&self, to: usize) -> Result<(), TransferError> {
+        let _ = to;
+        Err(TransferError::Unsupported)
     }
 
     /// The node is not needed any more: its threads should end soon. A crash does not call this.
     fn kill(&self);
 }
 
+/// Why [`RaftNode::read_index`] has no index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReadIndexError {
+    /// This implementation cannot do that, or it is switched off.
+    Unsupported,
+    /// This server does not lead, or has stopped leading meanwhile.
+    NotLeader,
+    /// This server leads, but no entry of its term is committed yet: so it cannot know what is.
+    NotReady,
+}
+
+impl fmt::Display for ReadIndexError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unsupported => "this Raft has no ReadIndex",
+            Self::NotLeader => "this server does not lead",
+            Self::NotReady => "no entry of the leader's term is committed yet",
+        })
+    }
+}
+
+impl Error for ReadIndexError {}
+
+/// Why [`RaftNode::transfer_leadership`] did not transfer it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TransferError {
+    /// This implementation cannot do that, or it is switched off.
+    Unsupported,
+    /// This server does not lead.
+    NotLeader,
+    /// There is no such server, or it is this one.
+    NoSuchPeer,
+    /// It was not elected within an election time-out.
+    TimedOut,
+}
+
+impl fmt::Display for TransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unsupported => "this Raft has no leadership transfer",
+            Self::NotLeader => "this server does not lead",
+            Self::NoSuchPeer => "there is no such peer to transfer leadership to",
+            Self::TimedOut => "the other server was not elected in time",
+        })
+    }
+}
+
+impl Error for TransferError {}
+
 /// What a Raft server tells its service, in the order of the log.
+///
+/// After a start, the first entry told is the one after the snapshot on the disk
+/// ([`Disk::read_snapshot`]), from which the service has restored itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ApplyMsg {
     /// An entry is committed.
@@ -76,7 +159,8 @@ pub enum ApplyMsg {
         /// What [`RaftNode::start`] was given.
         command: Vec<u8>,
     },
-    /// The service's state is to be replaced by a snapshot that a leader sent.
+    /// The service's state is to be replaced by a snapshot that a leader sent. It is never behind
+    /// what the service was told before, and the next entry told is the one after it.
     Snapshot {
         /// The last entry that the snapshot covers.
         index: Index,

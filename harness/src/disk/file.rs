@@ -11,6 +11,11 @@ pub(super) struct File {
 }
 
 impl File {
+    /// A file with these bytes on the disk.
+    pub(super) fn durable(bytes: Vec<u8>) -> Self {
+        Self { synced: bytes.len(), bytes }
+    }
+
     pub(super) fn read(&self) -> &[u8] {
         &self.bytes
     }

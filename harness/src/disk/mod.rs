@@ -7,7 +7,8 @@
 //! A journal is a file of framed records. What was appended and not synced is lost in a crash, or
 //! kept, or kept in part, in which case the torn record is cut off when the file is read again. A
 //! sync may fail if [`DiskFaults`] say so. Then a part of what it was to make durable is durable,
-//! as in a crash, and the file takes nothing more until the server is started again.
+//! as in a crash, and the file takes nothing more until the server is started again. A compaction
+//! is a sync in this respect; snapshot and journal change together, at one moment.
 
 mod file;
 mod journal;
@@ -113,15 +114,35 @@ impl Platter {
 
     /// Makes the journal durable, or as much of it as a failing disk does.
     fn sync(&self, contents: &mut Contents) -> Result<(), DiskError> {
-        contents.syncs += 1;
-        let failure = contents.faults.sync_failure_ppm;
-        if self.failures.with(|failures| failures.chance(failure)) {
+        if self.is_to_fail(contents) {
             self.tears.with(|tears| contents.journal.crash(tears));
             contents.failed = true;
         } else {
             contents.journal.sync();
         }
         contents.check("sync")
+    }
+
+    /// Replaces snapshot and journal, durably; a failing disk has the old or the new.
+    fn compact(
+        &self,
+        contents: &mut Contents,
+        snapshot: Vec<u8>,
+        journal: File,
+    ) -> Result<(), DiskError> {
+        contents.check("compact")?;
+        contents.failed = self.is_to_fail(contents);
+        if !contents.failed || self.tears.with(|tears| tears.chance(500_000)) {
+            contents.snapshot = snapshot;
+            contents.journal = journal;
+        }
+        contents.check("compact")
+    }
+
+    /// Whether what begins now, a sync or as good as one, is to fail.
+    fn is_to_fail(&self, contents: &mut Contents) -> bool {
+        contents.syncs += 1;
+        self.failures.with(|failures| failures.chance(contents.faults.sync_failure_ppm))
     }
 }
 
@@ -215,6 +236,21 @@ impl DiskBackend for Mounted {
                 _ => "synced".to_string(),
             });
             synced.unwrap_or(Ok(()))
+        })
+    }
+
+    fn compact_journal(&self, snapshot: Vec<u8>, records: &[Vec<u8>]) -> Result<(), DiskError> {
+        let frames: Vec<u8> = records.iter().flat_map(|record| journal::frame(record)).collect();
+        let (size, snapshot_size) = (frames.len(), snapshot.len());
+        self.write(|| {
+            let journal = File::durable(frames);
+            let compacted =
+                self.change(|contents| Some(self.platter.compact(contents, snapshot, journal)));
+            self.tell(|| match &compacted {
+                Some(Err(error)) => error.to_string(),
+                _ => format!("compacted to {size} B, snapshot {snapshot_size} B"),
+            });
+            compacted.unwrap_or(Ok(()))
         })
     }
 }

@@ -111,6 +111,10 @@ mod tests {
         fn sync_journal(&self) -> Result<(), DiskError> {
             Ok(())
         }
+
+        fn compact_journal(&self, _: Vec<u8>, _: &[Vec<u8>]) -> Result<(), DiskError> {
+            Ok(())
+        }
     }
 
     fn restored(records: Option<Vec<Vec<u8>>>) -> PersistentState {
