@@ -82,7 +82,7 @@ impl Recorder {
         assert_eq!(index, self.applied() + 1, "commands come one after the other");
         self.commands.push(command.clone());
         let _ = self.test.send(ApplyMsg::Command { index, command });
-        if index % SNAPSHOT_EVERY == 0 {
+        if index.is_multiple_of(SNAPSHOT_EVERY) {
             self.snapshot(index);
         }
     }
