@@ -40,7 +40,7 @@ fn random_schedules_are_safe_and_end_in_agreement() {
 #[test]
 fn random_schedules_are_not_idle() {
     const SEEDS: u64 = 500;
-    let mut seen = [0; 7];
+    let mut seen = [0; 9];
     for seed in 0..SEEDS {
         let mut simulation = Simulation::new(seed);
         (0..1_000).for_each(|_| simulation.random_event());
@@ -52,6 +52,8 @@ fn random_schedules_are_not_idle() {
             simulation.oracle.rejections,
             simulation.oracle.replaced,
             simulation.snapshots_applied,
+            simulation.reads,
+            simulation.oracle.transfers,
         ];
         seen.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
     }
@@ -63,8 +65,10 @@ fn random_schedules_are_not_idle() {
         "rejections",
         "replaced entries",
         "snapshots from leaders",
+        "reads",
+        "votes asked for in a transfer",
     ];
-    let at_least = [SEEDS, SEEDS, SEEDS, SEEDS, SEEDS / 2, SEEDS / 20, SEEDS / 2];
+    let at_least = [SEEDS, SEEDS, SEEDS, SEEDS, SEEDS / 2, SEEDS / 20, SEEDS / 2, SEEDS, SEEDS / 2];
     for ((name, sum), at_least) in names.into_iter().zip(seen).zip(at_least) {
         assert!(sum > at_least, "only {sum} {name} in {SEEDS} schedules");
     }

@@ -4,11 +4,11 @@ mod oracle;
 mod random;
 mod service;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use raft::core::{
-    CallId, Config, Effect, Input, Moment, Node, PersistentState, Reply, Request, RequestId,
+    CallId, Config, Effect, Index, Input, Moment, Node, PersistentState, Reply, Request, RequestId,
     ServerId, ToApply, Update, WriteId,
 };
 
@@ -27,6 +27,15 @@ struct Server {
     offset: Duration,
     /// The requests by id, as they came.
     requests: Vec<Message>,
+    /// What the service asked of this incarnation and has not been told yet.
+    asked: BTreeMap<RequestId, Asked>,
+}
+
+/// A read, or a transfer of leadership.
+struct Asked {
+    at: Duration,
+    /// How much was committed then, whoever knew.
+    committed: u64,
 }
 
 /// A message in flight; a request as long as it has no reply.
@@ -48,6 +57,10 @@ pub(crate) struct Simulation {
     pub(crate) duplicates: u64,
     /// Snapshots that a leader sent and a service was told of.
     pub(crate) snapshots_applied: u64,
+    /// Reads that were answered with an index.
+    pub(crate) reads: u64,
+    /// How often a service asked something: each one is another number.
+    questions: u64,
     servers: Vec<Server>,
     in_flight: Vec<Message>,
     /// The servers on one side of a cut.
@@ -67,12 +80,15 @@ impl Simulation {
         // Half of the time an append carries but one entry or two.
         let max_append_bytes = if random.one_in(2) { 60 } else { 1 << 20 };
         let config = Config { pre_vote: random.one_in(2), max_append_bytes, ..Config::default() };
+        let config = with_switches(config, &mut random);
         let mut simulation = Self {
             random,
             oracle: Oracle::default(),
             crashes: 0,
             duplicates: 0,
             snapshots_applied: 0,
+            reads: 0,
+            questions: 0,
             servers,
             in_flight: Vec::new(),
             side: BTreeSet::new(),
@@ -90,7 +106,9 @@ impl Simulation {
         let id = self.random.index(self.servers.len());
         match self.random.below(100) {
             0..8 => self.pass_time(),
-            8..55 => self.deliver_any(false),
+            8..9 => (0..self.servers.len()).for_each(|id| self.read(id)),
+            9..10 => (0..self.servers.len()).for_each(|id| self.transfer(id)),
+            10..55 => self.deliver_any(false),
             55..60 => self.deliver_any(true),
             60..62 => self.lose_any(),
             62..69 => self.propose(id),
@@ -172,6 +190,7 @@ impl Simulation {
 
     fn tick_all(&mut self) {
         (0..self.servers.len()).for_each(|id| self.step(id, Input::Tick));
+        self.check_waiting();
     }
 
     fn deliver_any(&mut self, duplicate: bool) {
@@ -251,6 +270,71 @@ impl Simulation {
         });
     }
 
+    /// Asks a server that is up up to where a read sees all.
+    fn read(&mut self, id: ServerId) {
+        let (moment, request) = (self.moment(id), self.next_asked(id));
+        let mut accepted = false;
+        self.drive(id, |node, effects| {
+            accepted = node.read_index(moment, request, effects).is_ok();
+        });
+        self.forget_refused(id, request, accepted);
+    }
+
+    /// Asks a server that is up to hand over to another, or to one that there is not.
+    fn transfer(&mut self, id: ServerId) {
+        let (moment, request) = (self.moment(id), self.next_asked(id));
+        let to = self.random.index(self.servers.len() + 1);
+        let mut accepted = false;
+        self.drive(id, |node, effects| {
+            accepted = node.transfer_leadership(moment, to, request, effects).is_ok();
+        });
+        self.forget_refused(id, request, accepted);
+    }
+
+    /// Notes that a server is about to be asked something.
+    fn next_asked(&mut self, id: ServerId) -> RequestId {
+        self.questions += 1;
+        let request = RequestId(self.questions);
+        let asked = Asked { at: self.now, committed: self.oracle.commits() };
+        self.servers[id].asked.insert(request, asked);
+        request
+    }
+
+    fn forget_refused(&mut self, id: ServerId, request: RequestId, accepted: bool) {
+        if !accepted {
+            let refused = self.servers[id].asked.remove(&request);
+            assert!(refused.is_some(), "S{id} refuses what it has answered");
+        }
+    }
+
+    /// A read that is answered sees at least what was committed when it was asked for.
+    fn read_ends(&mut self, id: ServerId, request: RequestId, index: Option<Index>) {
+        let asked = self.servers[id].asked.remove(&request);
+        let asked = asked.expect("what was asked is answered once");
+        if let Some(index) = index {
+            self.reads += 1;
+            let committed = asked.committed;
+            assert!(index >= committed, "S{id} reads at {index}, but {committed} were committed");
+        }
+    }
+
+    fn transfer_ends(&mut self, id: ServerId, request: RequestId, ceased: bool) {
+        let asked = self.servers[id].asked.remove(&request);
+        assert!(asked.is_some(), "what was asked is answered once");
+        let leads = self.servers[id].node.as_ref().is_some_and(Node::is_leader);
+        assert!(!(ceased && leads), "S{id} leads, though it says that it does no more");
+    }
+
+    /// Nobody waits longer than a longest election time-out, and a heartbeat more.
+    fn check_waiting(&self) {
+        let limit = self.config.election_timeout.end + self.config.heartbeat_interval;
+        let up = self.servers.iter().filter(|server| server.node.is_some());
+        for asked in up.flat_map(|server| server.asked.values()) {
+            let waited = self.now - asked.at;
+            assert!(waited <= limit, "a read or a transfer is not answered after {waited:?}");
+        }
+    }
+
     /// Has a server's service apply some of what it is told.
     fn apply_some(&mut self, id: ServerId) {
         for _ in 0..=self.random.below(8) {
@@ -319,6 +403,8 @@ impl Simulation {
                 let (from, to, reply) = (id, asked.from, Some(reply));
                 self.in_flight.push(Message { from, to, reply, ..asked });
             }
+            Effect::Read { id: request, index } => self.read_ends(id, request, index),
+            Effect::Transfer { id: request, ceased } => self.transfer_ends(id, request, ceased),
             Effect::Persist { write, update } => self.issue_write(id, write, update),
         }
     }
@@ -368,6 +454,7 @@ impl Simulation {
         server.incarnation += 1;
         server.pending.clear();
         server.requests.clear();
+        server.asked.clear();
     }
 
     /// Starts a server that is down.
@@ -389,6 +476,19 @@ impl Simulation {
     }
 }
 
+/// All switches on, or each as the draw falls.
+fn with_switches(config: Config, random: &mut Random) -> Config {
+    let all = random.one_in(2);
+    let mut switch = || random.one_in(2) || all;
+    Config {
+        no_op: switch(),
+        read_index: switch(),
+        check_quorum: switch(),
+        leadership_transfer: switch(),
+        ..config
+    }
+}
+
 impl Server {
     fn new(random: &mut Random) -> Self {
         Self {
@@ -399,6 +499,7 @@ impl Server {
             pending: Vec::new(),
             offset: Duration::from_millis(random.below(1000)),
             requests: Vec::new(),
+            asked: BTreeMap::new(),
         }
     }
 

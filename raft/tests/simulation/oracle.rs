@@ -20,6 +20,8 @@ pub(crate) struct Oracle {
     committed: Vec<Entry>,
     /// What a service is that has applied the first n entries, as the first one was that had.
     services: Vec<Service>,
+    /// Requests for votes in elections that a leader wanted.
+    pub(crate) transfers: u64,
     pub(crate) rejections: u64,
     pub(crate) replaced: u64,
 }
@@ -159,9 +161,11 @@ impl Oracle {
             Request::PreVote(args) => check_term(id, args.term - 1, durable),
             Request::RequestVote(args) => {
                 check_term(id, args.term, durable);
+                self.transfers += u64::from(args.leadership_transfer);
                 self.vote(id, args.term, id, durable);
             }
             Request::AppendEntries(args) => check_term(id, args.term, durable),
+            Request::TimeoutNow(args) => check_term(id, args.term, durable),
             Request::InstallSnapshot(args) => {
                 check_term(id, args.term, durable);
                 let expected = self.snapshot_at(args.last_included_index);
@@ -192,6 +196,9 @@ impl Oracle {
                 check_term(id, reply.term, hard_state);
                 self.rejections += u64::from(reply.conflict.is_some());
                 check_stored(id, args, *reply, durable);
+            }
+            (Request::TimeoutNow(_), Reply::TimeoutNow(reply)) => {
+                check_term(id, reply.term, hard_state);
             }
             (Request::InstallSnapshot(args), Reply::InstallSnapshot(reply)) => {
                 check_term(id, reply.term, hard_state);

@@ -37,6 +37,10 @@ impl Service {
                 assert_eq!(*index, self.applied + 1, "commands are applied one after the other");
                 *self = self.after(command);
             }
+            ToApply::NoOp { index } => {
+                assert_eq!(*index, self.applied + 1, "so are entries without a command");
+                *self = self.after(&[].into());
+            }
             ToApply::Snapshot(snapshot) => {
                 let (behind, index) = (self.applied, snapshot.last.index);
                 *self = Self::from_snapshot(&snapshot.data);
