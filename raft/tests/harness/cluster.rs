@@ -99,7 +99,9 @@ impl Cluster {
         let mut position = None;
         self.drive(id, |node, effects| position = node.propose(command.as_slice().into(), effects));
         if position.is_none() {
-            self.say(format_args!("S{id} does not lead"));
+            let leads = self.servers[id].running().is_leader();
+            let why = if leads { "takes no commands now" } else { "does not lead" };
+            self.say(format_args!("S{id} {why}"));
         }
     }
 
