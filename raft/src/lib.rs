@@ -5,8 +5,8 @@
 //! * [`core`] is the algorithm: a state machine that is given everything it needs to know and
 //!   returns everything that is to be done. It has no clock, no thread, no disk and no network.
 //! * [`shell`] is what has them: threads that carry the world's events to the core, and the core's
-//!   wishes to the world. [`Raft`] is the two together, as the labs want it
-//!   ([`contract::RaftNode`]).
+//!   wishes to the world. [`Raft`] is the two together ([`contract::RaftNode`]): as the labs want
+//!   it, or, as `Raft<Service>`, with what makes a service on top of it fast ([`Profile`]).
 //!
 //! ```text
 //!     peers' requests    the clock    own calls' replies    finished writes    commands

@@ -85,7 +85,7 @@
 //! 6. **The followers hear** how far the leader has committed with the next AppendEntries, command
 //!    or heartbeat. No message of its own is spent on it.
 //! 7. **Everybody applies it**: whoever drives the core takes committed entries from it whenever it
-//!    likes ([`Node::committed_after`]).
+//!    likes ([`Node::next_to_apply`]).
 //!
 //! # Bringing a log into line
 //!
@@ -182,15 +182,42 @@
 //! Rounds of pre-votes in one term put the same question and are not told apart. A late yes may
 //! thus help a later round: at worst it costs one election that need not have been.
 //!
-//! A *real* RequestVote is never turned away because a leader was heard. Dissertation 4.2.3 does
-//! so against servers that were removed from the cluster; membership is fixed here, PreVote keeps
-//! a correct server from disturbing, and a server that does so all the same, with its pre-vote
-//! switched off, must be heard, or nobody would ever learn of the term it is in.
+//! A *real* RequestVote is not turned away because a leader was heard, unless check-quorum is on.
+//!
+//! # Four switches
+//!
+//! What follows is off under the labs (`config.rs`), and is what a service wants.
+//!
+//! * **An entry without a command at the beginning of a term** (`no_op`; section 8). A leader commits
+//!   entries of older terms only with one of its own. The labs expect their commands at consecutive
+//!   indices, so there an old entry may wait for the next command; here it waits for nobody. The
+//!   service is told of such an entry, for it has an index.
+//! * **Reads that leave no trace in the log** (`read_index`; section 8, dissertation, 6.4). A read
+//!   may be answered from the leader's state if the leader still is the leader, which it cannot
+//!   know by itself. So it notes its commit index, and has a majority answer AppendEntries that left
+//!   after the read came ([`Node::read_index`], `reads.rs`). It needs an entry of its own term
+//!   committed first, or its commit index may be behind what is committed. No clock is trusted in
+//!   that. A read that nobody confirms is given up after a longest election time-out: whoever waits
+//!   at a leader that was cut off must hear that it had better ask elsewhere.
+//! * **Leaders that step down by themselves** (`check_quorum`; dissertation, 6.2), if for a longest
+//!   election time-out no majority has answered anything. Its followers may have chosen another by
+//!   then, or would if they could; so its clients need not wait any longer. The other half of it is
+//!   that a server which has heard from a leader within the *shortest* election time-out ignores a
+//!   RequestVote, newer term and all (section 6; dissertation, 4.2.3): nobody can depose a leader
+//!   that a majority hears. It says so in its own, older term. Is the candidate to be heard all the
+//!   same, since it is in a newer term for good? It will be: it refuses the leader's next
+//!   AppendEntries, and the refusal names the term.
+//! * **Handing over** (`leadership_transfer`; dissertation, 3.10). A leader brings another server
+//!   up to date, taking no commands meanwhile, and tells it *TimeoutNow*
+//!   ([`Node::transfer_leadership`], `transfer.rs`). That server starts an election at once, without
+//!   a pre-vote, and says in its RequestVote whose wish it is, so that nobody ignores it. A
+//!   TimeoutNow that comes late, when the transfer was given up in the same term, costs an election
+//!   that need not have been.
 //!
 //! # How it is driven
 //!
-//! [`Node::step`] takes a [`Moment`] and an [`Input`], and appends [`Effect`]s; so does
-//! [`Node::propose`]. There is no clock, thread, lock, socket, file or random source in here: time
+//! [`Node::step`] takes a [`Moment`] and an [`Input`], and appends [`Effect`]s; so do
+//! [`Node::propose`] and whatever else the service wants. There is no clock, thread, lock, socket, file or random source in here: time
 //! and chance arrive with the moment. So the same code runs under threads, in scripts
 //! (`raft/tests/scripts`, one for each claim above) and under random schedules, which check all of
 //! Figure 3 after each step (`raft/tests/raft_safety.rs`).
@@ -203,21 +230,18 @@
 //!
 //! `message.rs`, `step.rs`, `persistent.rs` (what goes in and out), `log.rs`, `raw_node.rs` (the
 //! rules for all), then `follower.rs`, `pre_candidate.rs`, `candidate.rs`, `progress.rs`,
-//! `leader.rs`; `durability.rs` and `server.rs` beside them.
+//! `leader.rs`, `reads.rs`, `transfer.rs`; `durability.rs` and `server.rs` beside them.
 //!
 //! # What is left out
 //!
 //! * Snapshots in pieces, with `offset` and `done`: Figure 13. One is sent as a whole, as in the
 //!   labs, and so cannot be larger than a message may be (64 MiB with labgob's limits).
-//! * An entry without a command at the beginning of a term, which would commit those of older terms
-//!   at once: paper, section 8. The labs expect their commands at consecutive indices; so an entry
-//!   of an older term may wait for the next command.
 //! * More than one AppendEntries under way to a follower: dissertation, 10.2.2.
-//! * Read-only requests that do not go through the log: paper, section 8.
+//! * Reads without any message, by a lease that trusts the clocks: dissertation, 6.4.1; and reads at
+//!   followers, which would ask the leader for its read index: 6.4.
 //! * Changes of membership: paper, section 6; dissertation, chapter 4.
-//! * Check-quorum, a leader that steps down when it no longer reaches a majority: dissertation,
-//!   6.2. A leader that is cut off here believes in itself until it hears of a newer term.
-//! * Leadership transfer: dissertation, 3.10.
+//! * Without check-quorum, a leader that is cut off believes in itself until it hears of a newer
+//!   term. With it, so does one for a longest election time-out.
 //! * A restarted server grants pre-votes at once, though it may have heard from a leader just
 //!   before it crashed. At worst an election that need not have been.
 

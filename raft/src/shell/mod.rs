@@ -24,6 +24,7 @@
 //! | disk writer | something to write, then the disk | `Persisted` | `writer.rs` |
 //! | applier | something committed, then the service | nothing | `applier.rs` |
 //! | the service's own, in `snapshot` | the disk writer | `Node::compact` | `shared.rs` |
+//! | the service's own, in `read_index` or `transfer_leadership` | the core's answer | the question | `shared.rs` |
 //! | handler, one per request | the core's answer | `Request` | `rpc.rs` |
 //! | caller, one per call | the peer | `Reply` | `rpc.rs` |
 //!
@@ -81,7 +82,7 @@
 //!
 //! [`kill`](contract::RaftNode::kill) ends the threads one by one: ticker, writer and applier are
 //! woken and leave, idle callers too, the others when their call returns, whoever waits for a
-//! snapshot to be written goes, and the handlers' channels close. A handler then has no answer, and says just that: its reply is `None`, which the
+//! snapshot to be written goes, and the channels close on which handlers, reads and transfers wait. A handler then has no answer, and says just that: its reply is `None`, which the
 //! caller takes for a lost call. A made-up refusal would have to name a term and would claim that
 //! the logs differ; no answer at all claims nothing. A killed server keeps its term, but leads no
 //! longer.

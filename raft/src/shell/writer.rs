@@ -18,7 +18,10 @@ use crate::core::{
 };
 
 /// So much garbage, in bytes, is not worth a rewrite.
-const GARBAGE_MIN: usize = 512;
+const GARBAGE_MIN: usize = 256;
+
+/// A rewrite writes the snapshot again; up to so many bytes that takes no longer than a sync.
+const SNAPSHOT_FREE_BYTES: usize = 16 * 1024;
 
 /// A rewritten log goes into records of about so many bytes, well below what can be decoded.
 const RECORD_BYTES: usize = 1024 * 1024;
@@ -92,7 +95,8 @@ fn is_mostly_garbage(state: &State, size: usize, size_limit: &mut usize) -> bool
         return false;
     }
     let live = state.node.log().size_bytes();
-    *size_limit = 2 * live + state.node.snapshot().data.len() + GARBAGE_MIN;
+    let snapshot = state.node.snapshot().data.len();
+    *size_limit = 2 * live + snapshot.saturating_sub(SNAPSHOT_FREE_BYTES) + GARBAGE_MIN;
     size > *size_limit
 }
 

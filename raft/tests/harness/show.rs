@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use raft::core::{
     AppendEntriesReply, Entry, HardState, Index, InstallSnapshotArgs, Log, LogPosition, Node,
-    Payload, PersistentState, Reply, Request, RoleKind, ServerId, SnapshotData, Term, ToApply, Update,
+    Payload, PersistentState, Reply, Request, RoleKind, ServerId, SnapshotData, Term, ToApply,
+    Update,
 };
 
 use super::network::Message;
