@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use contract::{ApplyMsg, Disk, RaftNode};
 use harness::Cluster;
-use harness::runner::{TestCase, main as run};
+use harness::runner::{self, Implementation, TestCase};
 use labrpc::{ClientEnd, Service};
 use labrt::channel::Sender;
 use labrt::sync::Mutex;
@@ -80,5 +80,5 @@ fn descend(depth: u64) -> u64 {
 }
 
 fn main() -> ExitCode {
-    run::<Follower>("harness", &[CASES])
+    runner::main("harness", Implementation::new().raft::<Follower>(), &[CASES])
 }
