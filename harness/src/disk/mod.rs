@@ -12,6 +12,8 @@
 
 mod file;
 mod journal;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;
