@@ -40,7 +40,7 @@ fn random_schedules_are_safe_and_end_in_agreement() {
 #[test]
 fn random_schedules_are_not_idle() {
     const SEEDS: u64 = 500;
-    let mut seen = [0; 6];
+    let mut seen = [0; 7];
     for seed in 0..SEEDS {
         let mut simulation = Simulation::new(seed);
         (0..1_000).for_each(|_| simulation.random_event());
@@ -51,11 +51,20 @@ fn random_schedules_are_not_idle() {
             simulation.oracle.commits(),
             simulation.oracle.rejections,
             simulation.oracle.replaced,
+            simulation.snapshots_applied,
         ];
         seen.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
     }
-    let names = ["elections", "crashes", "duplicates", "commits", "rejections", "replaced entries"];
-    let at_least = [SEEDS, SEEDS, SEEDS, SEEDS, SEEDS / 2, SEEDS / 20];
+    let names = [
+        "elections",
+        "crashes",
+        "duplicates",
+        "commits",
+        "rejections",
+        "replaced entries",
+        "snapshots from leaders",
+    ];
+    let at_least = [SEEDS, SEEDS, SEEDS, SEEDS, SEEDS / 2, SEEDS / 20, SEEDS / 2];
     for ((name, sum), at_least) in names.into_iter().zip(seen).zip(at_least) {
         assert!(sum > at_least, "only {sum} {name} in {SEEDS} schedules");
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::log::{Index, Log};
-use super::persistent::{HardState, LogUpdate, Update};
+use super::persistent::{HardState, LogUpdate, Snapshot, Update};
 use super::step::{Effect, WriteId};
 
 /// The hard state, the writes that are under way, and the messages that wait for them.
@@ -19,6 +19,8 @@ pub(super) struct Durability {
     hard_state: HardState,
     /// Whether `hard_state` changed since the last write was issued.
     hard_state_changed: bool,
+    /// The snapshot that the log begins after since then.
+    snapshot: Option<Snapshot>,
     /// After which index the log changed since then.
     log_changed_after: Option<Index>,
     issued: WriteId,
@@ -35,6 +37,7 @@ impl Durability {
         Self {
             hard_state,
             hard_state_changed: false,
+            snapshot: None,
             log_changed_after: None,
             issued: WriteId(0),
             durable: WriteId(0),
@@ -55,6 +58,13 @@ impl Durability {
         self.latest()
     }
 
+    /// Takes note that the log begins after a snapshot now, and returns the write that makes both
+    /// durable.
+    pub(super) fn save_snapshot(&mut self, snapshot: Snapshot) -> WriteId {
+        self.snapshot = Some(snapshot);
+        self.latest()
+    }
+
     /// Takes note that the log changed after `index`, and returns the write that makes it durable.
     pub(super) fn save_log_after(&mut self, index: Index) -> WriteId {
         let before = self.log_changed_after.unwrap_or(index);
@@ -67,13 +77,14 @@ impl Durability {
         self.held.push_back((self.latest(), message));
     }
 
-    /// Sends a leader's AppendEntries without waiting for anything: not for the entries' own write
-    /// either, which goes on meanwhile (dissertation, 10.2.1).
+    /// Sends a leader's AppendEntries, or its snapshot, without waiting for anything: not for the
+    /// entries' own write either, which goes on meanwhile (dissertation, 10.2.1).
     ///
     /// A crash may thus leave entries with followers that their leader has lost. They do no harm:
     /// its term and its vote were durable before it led, so it will not lead *that* term again,
     /// and nobody else will ever put another entry of that term at those indices. And they claim
-    /// nothing, for a leader counts its own copy only once it is durable.
+    /// nothing, for a leader counts its own copy only once it is durable. What a snapshot covers
+    /// cannot be lost any more: it is committed.
     pub(super) fn send_at_once(&mut self, message: Effect) {
         self.at_once.push(message);
     }
@@ -86,11 +97,6 @@ impl Durability {
 
     pub(super) fn is_durable(&self, write: WriteId) -> bool {
         write <= self.durable
-    }
-
-    /// Whether everything is on the disk as it is here.
-    pub(super) fn is_idle(&self) -> bool {
-        self.is_durable(self.latest())
     }
 
     /// Ends a step: issues the write it needs, and lets go what need not wait any longer.
@@ -108,15 +114,16 @@ impl Durability {
 
     fn take_update(&mut self, log: &Log) -> Update {
         let hard_state = std::mem::take(&mut self.hard_state_changed).then_some(self.hard_state);
+        let snapshot = self.snapshot.take();
         let log = self.log_changed_after.take().map(|after| {
             let entries = log.after(after).to_vec();
             LogUpdate { after, entries }
         });
-        Update { hard_state, log }
+        Update { hard_state, snapshot, log }
     }
 
     fn is_changed(&self) -> bool {
-        self.hard_state_changed || self.log_changed_after.is_some()
+        self.hard_state_changed || self.snapshot.is_some() || self.log_changed_after.is_some()
     }
 
     /// The write that covers all there is now, issued or about to be.

@@ -4,9 +4,12 @@
 use std::collections::VecDeque;
 
 use super::follower::Follower;
-use super::log::{Command, Index, LogPosition};
-use super::message::{AppendEntriesArgs, AppendEntriesReply, Request, ServerId};
+use super::log::{Command, Entry, Index, LogPosition};
+use super::message::{
+    AppendEntriesArgs, AppendEntriesReply, InstallSnapshotArgs, Request, ServerId,
+};
 use super::node::AnyNode;
+use super::persistent::Snapshot;
 use super::progress::Progress;
 use super::raw_node::{RawNode, Role, RoleKind};
 use super::server::Server;
@@ -22,12 +25,9 @@ pub(super) struct Leader {
 }
 
 impl Leader {
-    /// Reinitialized after election (Figure 2).
+    /// Reinitialized after election (Figure 2). All of its log is durable: a candidate's gets no
+    /// entries, and so was written before the vote for itself. (It may have been compacted since.)
     pub(super) fn new(server: &Server) -> Self {
-        assert!(
-            server.durability.is_idle(),
-            "a candidate's log does not change, so it was written before the vote for itself"
-        );
         let last = server.log.last().index;
         let mut progress = vec![Progress::new(last); server.servers];
         progress[server.me].accepted(last);
@@ -96,15 +96,25 @@ impl Role for Leader {
         }
         node.wrap()
     }
+
+    fn snapshot_answered(
+        mut node: RawNode<Self>,
+        from: ServerId,
+        call: CallId,
+        args: &InstallSnapshotArgs,
+    ) -> AnyNode {
+        node.role.progress[from].answered(call);
+        node.accepted(from, args.last_included_index);
+        node.wrap()
+    }
 }
 
 impl RawNode<Leader> {
-    /// Sends everybody what it lacks, or nothing but a sign of life. That is the retry of whatever
-    /// was lost, too. The next is due an interval from now, not from when this one was due: a
-    /// leader that was held up must not make up for it with a burst.
+    /// Tells everybody that the leader is there. The next is due an interval from now, not from when
+    /// this one was due: a leader that was held up must not make up for it with a burst.
     pub(super) fn send_heartbeats(&mut self, moment: Moment) {
         for to in self.server.others() {
-            self.send_append(to);
+            self.send_heartbeat(to);
         }
         let interval = self.server.config.heartbeat_interval;
         self.server.deadline = moment.now.saturating_add(interval);
@@ -121,30 +131,79 @@ impl RawNode<Leader> {
         position
     }
 
-    /// Sends what follows the last entry that the two are thought to agree on.
-    fn send_append(&mut self, to: ServerId) {
-        let Self { server, role } = self;
-        let prev_log_index = role.progress[to].next_index - 1;
+    /// A heartbeat has with it what its receiver lacks, and so is the retry of whatever was lost;
+    /// but nothing for a server that is silent, and never a snapshot: such things are sent to those
+    /// who are there to receive them, which their answer will tell.
+    fn send_heartbeat(&mut self, to: ServerId) {
+        let progress = &self.role.progress[to];
+        let base = self.server.log.base().index;
+        let call = if progress.is_silent() || progress.next_index <= base {
+            let prev_log_index = base.max(progress.next_index - 1);
+            self.call_append(to, prev_log_index, Vec::new())
+        } else {
+            self.call_next_append(to)
+        };
+        self.role.progress[to].sent_heartbeat(call);
+    }
+
+    /// Sends what follows the last entry that the two are thought to agree on, or the snapshot if
+    /// that has been compacted.
+    fn send_next(&mut self, to: ServerId) {
+        if self.role.progress[to].next_index <= self.server.log.base().index {
+            self.send_snapshot(to);
+        } else {
+            let call = self.call_next_append(to);
+            self.role.progress[to].sent(call);
+        }
+    }
+
+    fn call_next_append(&mut self, to: ServerId) -> CallId {
+        let prev_log_index = self.role.progress[to].next_index - 1;
+        let limit = self.server.config.max_append_bytes;
+        let entries = self.server.log.batch_after(prev_log_index, limit).to_vec();
+        self.call_append(to, prev_log_index, entries)
+    }
+
+    fn call_append(&mut self, to: ServerId, prev_log_index: Index, entries: Vec<Entry>) -> CallId {
+        let server = &self.server;
         let prev_log_term = server.log.term_at(prev_log_index);
-        let entries = server.log.batch_after(prev_log_index, server.config.max_append_bytes);
         let args = AppendEntriesArgs {
             term: server.current_term(),
             leader_id: server.me,
             prev_log_index,
-            prev_log_term: prev_log_term.expect("a leader's log never gets shorter"),
-            entries: entries.to_vec(),
+            prev_log_term: prev_log_term.expect("a leader appends to what it has"),
+            entries,
             leader_commit: server.commit_index,
         };
-        let call = server.next_call();
-        role.progress[to].sent(call);
-        let request = Request::AppendEntries(args);
-        server.durability.send_at_once(Effect::Call { to, call, request });
+        self.call(to, Request::AppendEntries(args))
+    }
+
+    /// Sends the snapshot that there is now. It may be replaced by a newer one on the way; then the
+    /// receiver still has the use of what it got.
+    fn send_snapshot(&mut self, to: ServerId) {
+        let server = &self.server;
+        let Snapshot { last, data } = server.snapshot();
+        let args = InstallSnapshotArgs {
+            term: server.current_term(),
+            leader_id: server.me,
+            last_included_index: last.index,
+            last_included_term: last.term,
+            data,
+        };
+        let call = self.call(to, Request::InstallSnapshot(args));
+        self.role.progress[to].sent_snapshot(call, last.index);
+    }
+
+    fn call(&mut self, to: ServerId, request: Request) -> CallId {
+        let call = self.server.next_call();
+        self.server.durability.send_at_once(Effect::Call { to, call, request });
+        call
     }
 
     fn send_if_idle(&mut self, to: ServerId) {
         let progress = &self.role.progress[to];
         if progress.is_idle() && progress.next_index <= self.server.log.last().index {
-            self.send_append(to);
+            self.send_next(to);
         }
     }
 
@@ -159,9 +218,13 @@ impl RawNode<Leader> {
     fn rejected(&mut self, from: ServerId, prev_log_index: Index, reply: AppendEntriesReply) {
         let progress = &mut self.role.progress[from];
         let Some(conflict) = reply.conflict else { return };
-        if progress.believes_rejection(prev_log_index) {
+        let is_news = progress.believes_rejection(prev_log_index);
+        if is_news {
             progress.back_up(self.server.log.next_after(conflict));
-            self.send_append(from);
+        }
+        // A better guess is worth another AppendEntries, but not another snapshot.
+        if is_news && !progress.awaits_snapshot() {
+            self.send_next(from);
         } else {
             self.send_if_idle(from);
         }

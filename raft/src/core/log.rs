@@ -1,8 +1,13 @@
 //! The log: commands in a row, each with the term in which a leader received it (section 5.3).
 //!
-//! A log grows at its end. It gets shorter in one case only: a leader has another entry at an
+//! A log grows at its end. There it gets shorter in one case only: a leader has another entry at an
 //! index, and then that entry and all after it go. An append whose entries are there already
 //! changes nothing, however late it comes and however much the log has grown since.
+//!
+//! At its beginning it is cut by snapshots (section 7). Of what they cover there remains the *base*,
+//! the index and the term of the last entry: enough to tell whether what follows agrees with
+//! another log. All up to the base is committed, and so it is the same everywhere: an append that
+//! begins before the base is as good as one that begins there.
 //!
 //! Terms never decrease along a log, for a leader appends entries of its own term, and that is no
 //! older than what it has. So the entries of one term are a single run, and found by bisection.
@@ -26,7 +31,9 @@ pub type Command = Arc<[u8]>;
 /// The order is the one that section 5.4.1 calls *up-to-date*: the later term wins, and with equal
 /// terms the longer log. The derived order compares the fields from top to bottom, so their order
 /// here is the rule.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub struct LogPosition {
     /// The entry's term; 0 before the first entry.
     pub term: Term,
@@ -67,7 +74,7 @@ pub struct Conflict {
 /// A server's log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Log {
-    /// What comes before the first of `entries`. Always 0/0, as long as no log is compacted.
+    /// What comes before the first of `entries`: the last entry that the snapshot covers, or 0/0.
     base: LogPosition,
     entries: Vec<Entry>,
 }
@@ -81,7 +88,14 @@ impl Log {
         LogPosition { term, index: self.base.index + self.entries.len() as Index }
     }
 
-    /// The term of the entry at `index`, if the log reaches that far; 0 before the first entry.
+    /// The last entry that has been compacted; 0/0 if none has been.
+    #[must_use]
+    pub fn base(&self) -> LogPosition {
+        self.base
+    }
+
+    /// The term of the entry at `index`, if the log reaches that far and its beginning has not been
+    /// compacted beyond; 0 before the first entry.
     #[must_use]
     pub fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.base.index {
@@ -99,14 +113,23 @@ impl Log {
     }
 
     /// The entries after `index`; none if the log ends there or before.
+    ///
+    /// # Panics
+    ///
+    /// If some of them have been compacted.
     #[must_use]
     pub fn after(&self, index: Index) -> &[Entry] {
         self.entries.get(self.offset(index)..).unwrap_or_default()
     }
 
+    /// About what its entries take on the disk.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.entries.iter().map(Entry::size_bytes).sum()
+    }
+
     /// The first entries after `index`, as many as go into `max_bytes`, but one at least if there
     /// is one: else an entry larger than that would never get anywhere.
-    pub(super) fn batch_after(&self, index: Index, max_bytes: usize) -> &[Entry] {
+    pub(crate) fn batch_after(&self, index: Index, max_bytes: usize) -> &[Entry] {
         let entries = self.after(index);
         let mut bytes = 0;
         let fits = |entry: &&Entry| {
@@ -148,7 +171,7 @@ impl Log {
     /// How many entries there are up to `index`.
     fn offset(&self, index: Index) -> usize {
         let offset = index.checked_sub(self.base.index);
-        let offset = offset.expect("what has been compacted is not asked for");
+        let offset = offset.expect("nobody asks for what has been compacted");
         usize::try_from(offset).unwrap_or(usize::MAX)
     }
 }
@@ -172,6 +195,7 @@ impl Log {
         prev: LogPosition,
         mut entries: Vec<Entry>,
     ) -> Result<Option<Index>, Conflict> {
+        let Some(prev) = self.skip_compacted(prev, &mut entries) else { return Ok(None) };
         if !self.contains(prev) {
             return Err(self.conflict_at(prev.index));
         }
@@ -186,6 +210,43 @@ impl Log {
         Ok(Some(after))
     }
 
+    /// Drops those of a leader's entries that have been compacted here, and tells what the others
+    /// follow; none if it brings nothing but what has been compacted.
+    ///
+    /// # Panics
+    ///
+    /// If the leader has another entry at the base: that one is committed, so it must have it.
+    fn skip_compacted(&self, prev: LogPosition, entries: &mut Vec<Entry>) -> Option<LogPosition> {
+        let Some(compacted) = self.base.index.checked_sub(prev.index) else { return Some(prev) };
+        let known = usize::try_from(compacted).unwrap_or(usize::MAX).min(entries.len());
+        let last = entries.drain(..known).next_back().map_or(prev.term, |entry| entry.term);
+        if prev.index + known as Index != self.base.index {
+            return None;
+        }
+        let Self { base, .. } = self;
+        assert_eq!(last, base.term, "a leader has another entry at {}, which is committed", base.index);
+        Some(*base)
+    }
+
+    /// Forgets the entries up to `index`, which a snapshot covers.
+    pub(super) fn compact(&mut self, index: Index) {
+        let term = self.term_at(index).expect("a snapshot of this server covers what its log has");
+        self.entries.drain(..self.offset(index));
+        self.base = LogPosition { term, index };
+    }
+
+    /// Begins again after `base`, the last entry that a snapshot covers. What comes behind it is
+    /// kept if the log has that very entry, for then it may be what the leader has; of a log that
+    /// has another there, or none, nothing is of use (section 7).
+    pub(super) fn begin_after(&mut self, base: LogPosition) {
+        assert!(base.index >= self.base.index, "an older snapshot never takes a newer one's place");
+        if self.contains(base) {
+            self.compact(base.index);
+        } else {
+            *self = Self { base, entries: Vec::new() };
+        }
+    }
+
     /// Puts `entries` in the place of all that comes after `index`.
     ///
     /// # Errors
@@ -195,6 +256,9 @@ impl Log {
         index: Index,
         entries: Vec<Entry>,
     ) -> Result<(), LogError> {
+        if index < self.base.index {
+            return Err(LogError::Compacted { before: self.base.index, index });
+        }
         let prev = self.term_at(index).ok_or(LogError::Gap { after: self.last().index, index })?;
         let terms = || entries.iter().map(|entry| entry.term);
         if !std::iter::once(prev).chain(terms()).is_sorted() {
@@ -218,6 +282,13 @@ pub enum LogError {
         /// What they are to follow.
         index: Index,
     },
+    /// They are to follow an index that has been compacted.
+    Compacted {
+        /// Up to where it has been.
+        before: Index,
+        /// What they are to follow.
+        index: Index,
+    },
     /// Their terms decrease.
     DecreasingTerms {
         /// What they are to follow.
@@ -230,6 +301,9 @@ impl fmt::Display for LogError {
         match self {
             Self::Gap { after, index } => {
                 write!(f, "a log that ends at {after} cannot go on after {index}")
+            }
+            Self::Compacted { before, index } => {
+                write!(f, "a log compacted up to {before} cannot change after {index}")
             }
             Self::DecreasingTerms { index } => write!(f, "{DECREASING}, as these do after {index}"),
         }
@@ -251,8 +325,15 @@ mod tests {
         terms.iter().map(|term| Entry { term: *term, command: [].into() }).collect()
     }
 
+    /// A log whose first entries, of these terms, have been compacted; the others have not.
+    fn compacted(terms: &[Term], index: Index) -> Log {
+        let mut log = log(terms);
+        log.compact(index);
+        log
+    }
+
     fn terms(log: &Log) -> Vec<Term> {
-        log.after(0).iter().map(|entry| entry.term).collect()
+        log.after(log.base.index).iter().map(|entry| entry.term).collect()
     }
 
     fn at(term: Term, index: Index) -> LogPosition {
@@ -357,6 +438,75 @@ mod tests {
         assert_eq!(terms(&log), [1, 3, 3]);
     }
 
+    #[test]
+    fn a_compacted_log_keeps_its_positions() {
+        let log = compacted(&[1, 1, 2, 3], 2);
+        assert_eq!((log.base(), log.last()), (at(1, 2), at(3, 4)));
+        assert_eq!(terms(&log), [2, 3]);
+        assert_eq!([1, 2, 3, 5].map(|index| log.term_at(index)), [None, Some(1), Some(2), None]);
+        assert_eq!(log.batch_after(3, usize::MAX).len(), 1);
+    }
+
+    #[test]
+    fn a_log_that_is_compacted_to_its_end_still_ends_there() {
+        let mut log = compacted(&[1, 2, 2], 3);
+        assert_eq!(log.last(), at(2, 3));
+        assert_eq!(log.append(Entry { term: 2, command: [].into() }), at(2, 4));
+    }
+
+    #[test]
+    fn an_append_from_before_the_base_is_taken_from_there_on() {
+        let mut log = compacted(&[1, 1, 2], 2);
+        assert_eq!(log.merge(at(0, 0), entries(&[1])), Ok(None), "all of it is compacted");
+        assert_eq!(log.merge(at(0, 0), entries(&[1, 1])), Ok(None), "up to the base");
+        assert_eq!(log.merge(at(1, 1), entries(&[1, 2])), Ok(None), "and beyond");
+        assert_eq!(terms(&log), [2]);
+        assert_eq!(log.merge(at(0, 0), entries(&[1, 1, 3, 3])), Ok(Some(2)));
+        assert_eq!(terms(&log), [3, 3]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a leader has another entry at 2, which is committed")]
+    fn a_leader_without_a_compacted_entry_is_a_broken_invariant() {
+        let _ = compacted(&[1, 2, 2], 2).merge(at(1, 1), entries(&[1, 3]));
+    }
+
+    #[test]
+    fn a_conflict_is_told_as_far_as_the_log_goes_back() {
+        let mut log = compacted(&[1, 2, 2, 2, 2], 3);
+        let conflict = Conflict { term: Some(2), index: 4 };
+        assert_eq!(log.merge(at(3, 5), entries(&[])), Err(conflict), "the base is of term 2 too");
+        let conflict = Conflict { term: None, index: 6 };
+        assert_eq!(log.merge(at(3, 6), entries(&[])), Err(conflict));
+    }
+
+    #[test]
+    fn a_leader_goes_on_after_its_base_if_that_is_of_the_conflicting_term() {
+        let leader = compacted(&[1, 2, 2, 5], 3);
+        assert_eq!(leader.next_after(Conflict { term: Some(2), index: 2 }), 4);
+        assert_eq!(leader.next_after(Conflict { term: Some(1), index: 1 }), 1, "a snapshot is due");
+    }
+
+    #[test]
+    fn only_the_very_entry_that_the_base_names_keeps_the_tail() {
+        let begun = |base| {
+            let mut log = compacted(&[1, 1, 2, 2], 1);
+            log.begin_after(base);
+            (log.base(), terms(&log))
+        };
+        assert_eq!(begun(at(2, 3)), (at(2, 3), vec![2]));
+        assert_eq!(begun(at(3, 3)), (at(3, 3), vec![]), "another entry there");
+        assert_eq!(begun(at(2, 7)), (at(2, 7), vec![]), "none there");
+    }
+
+    #[test]
+    fn what_is_compacted_cannot_be_replaced() {
+        let mut log = compacted(&[1, 1, 2], 2);
+        let error = LogError::Compacted { before: 2, index: 1 };
+        assert_eq!(log.replace_after(1, entries(&[3])), Err(error));
+        assert_eq!(terms(&log), [2]);
+    }
+
     /// All logs of up to three entries of terms 1 to 3.
     fn all_logs() -> Vec<Vec<Term>> {
         let mut all = vec![vec![]];
@@ -392,6 +542,28 @@ mod tests {
                     assert_eq!(terms(&merged), own, "nothing is lost without a conflict");
                 }
                 assert_eq!(merged.merge(prev_log, entries(&leader[prev..])), Ok(None));
+            }
+        }
+    }
+
+    /// What two logs have in common may be committed, and be compacted in one of them: that makes
+    /// no difference to what an append does.
+    #[test]
+    fn every_append_to_a_compacted_log_does_as_to_the_whole_one() {
+        for (own, leader) in all_logs()
+            .iter()
+            .flat_map(|own| all_logs().into_iter().map(move |leader| (own.clone(), leader)))
+        {
+            let common = own.iter().zip(&leader).take_while(|(own, leader)| own == leader).count();
+            for (base, prev) in
+                (0..=common).flat_map(|base| (0..=leader.len()).map(move |prev| (base, prev)))
+            {
+                let (mut whole, mut short) = (log(&own), compacted(&own, base as Index));
+                let prev_log = log(&leader[..prev]).last();
+                let expected = whole.merge(prev_log, entries(&leader[prev..]));
+                let merged = short.merge(prev_log, entries(&leader[prev..]));
+                assert_eq!(merged.ok(), expected.ok(), "{own:?} after {base}, {leader:?} from {prev}");
+                assert_eq!(terms(&short), terms(&whole)[base..]);
             }
         }
     }

@@ -1,8 +1,9 @@
-//! What servers say to each other: the RPCs of Figure 2, field by field.
+//! What servers say to each other: the RPCs of Figures 2 and 13, field by field.
 
 use serde::{Deserialize, Serialize};
 
 use super::log::{Conflict, Entry, Index, LogPosition};
+use super::persistent::{Snapshot, SnapshotData};
 
 /// A server's place in the cluster's list of peers, counted from 0, as in the labs.
 ///
@@ -23,15 +24,18 @@ pub enum Request {
     RequestVote(RequestVoteArgs),
     /// "I am the leader, and this is what my log has there."
     AppendEntries(AppendEntriesArgs),
+    /// "I am the leader, and what you lack my log has no more; take this instead."
+    InstallSnapshot(InstallSnapshotArgs),
 }
 
 impl Request {
-    /// The server that sent it: every request of Figure 2 names its sender.
+    /// The server that sent it: every request of Figures 2 and 13 names its sender.
     #[must_use]
     pub fn sender(&self) -> ServerId {
         match self {
             Self::PreVote(args) | Self::RequestVote(args) => args.candidate_id,
             Self::AppendEntries(args) => args.leader_id,
+            Self::InstallSnapshot(args) => args.leader_id,
         }
     }
 
@@ -42,6 +46,7 @@ impl Request {
             Self::PreVote(_) => None,
             Self::RequestVote(args) => Some(args.term),
             Self::AppendEntries(args) => Some(args.term),
+            Self::InstallSnapshot(args) => Some(args.term),
         }
     }
 }
@@ -55,6 +60,8 @@ pub enum Reply {
     RequestVote(RequestVoteReply),
     /// Answers [`Request::AppendEntries`].
     AppendEntries(AppendEntriesReply),
+    /// Answers [`Request::InstallSnapshot`].
+    InstallSnapshot(InstallSnapshotReply),
 }
 
 impl Reply {
@@ -63,6 +70,7 @@ impl Reply {
         match self {
             Self::PreVote(reply) | Self::RequestVote(reply) => reply.term,
             Self::AppendEntries(reply) => reply.term,
+            Self::InstallSnapshot(reply) => reply.term,
         }
     }
 }
@@ -137,4 +145,38 @@ pub struct AppendEntriesReply {
     pub success: bool,
     /// Where the logs differ, if that is why there is no success.
     pub conflict: Option<Conflict>,
+}
+
+/// Arguments of the InstallSnapshot RPC: the whole snapshot at once, so that `offset` and `done` are
+/// not needed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstallSnapshotArgs {
+    /// The leader's term.
+    pub term: Term,
+    /// The leader, so that followers can redirect clients.
+    pub leader_id: ServerId,
+    /// Index of the last entry that the snapshot covers.
+    pub last_included_index: Index,
+    /// Term of that entry.
+    pub last_included_term: Term,
+    /// The snapshot.
+    #[serde(with = "labgob::bytes")]
+    pub data: SnapshotData,
+}
+
+impl InstallSnapshotArgs {
+    /// The snapshot, with what it covers.
+    #[must_use]
+    pub fn into_snapshot(self) -> Snapshot {
+        let (term, index) = (self.last_included_term, self.last_included_index);
+        Snapshot { last: LogPosition { term, index }, data: self.data }
+    }
+}
+
+/// Results of the InstallSnapshot RPC. In the leader's own term it says more than its name: that the
+/// follower has all up to `last_included_index` on its disk, be it by this snapshot or without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstallSnapshotReply {
+    /// The follower's `current_term`, for the leader to update itself.
+    pub term: Term,
 }

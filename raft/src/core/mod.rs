@@ -197,10 +197,10 @@ mod votes;
 pub use config::{Config, ConfigError};
 pub use log::{Command, Conflict, Entry, Index, Log, LogError, LogPosition};
 pub use message::{
-    AppendEntriesArgs, AppendEntriesReply, Reply, Request, RequestVoteArgs, RequestVoteReply,
-    ServerId, Term,
+    AppendEntriesArgs, AppendEntriesReply, InstallSnapshotArgs, InstallSnapshotReply, Reply,
+    Request, RequestVoteArgs, RequestVoteReply, ServerId, Term,
 };
-pub use node::Node;
-pub use persistent::{HardState, LogUpdate, PersistentState, Update};
+pub use node::{Node, ToApply};
+pub use persistent::{HardState, LogUpdate, PersistentState, Snapshot, SnapshotData, Update};
 pub use raw_node::RoleKind;
 pub use step::{CallId, Effect, Input, Moment, RequestId, WriteId};

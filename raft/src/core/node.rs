@@ -1,18 +1,19 @@
 //! A server in any role: what the outside sees of the core.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::candidate::Candidate;
 use super::config::{Config, ConfigError};
 use super::follower::Follower;
 use super::leader::Leader;
-use super::log::{Command, Entry, Index, Log, LogPosition};
+use super::log::{Command, Index, Log, LogPosition};
 use super::message::{ServerId, Term};
-use super::persistent::PersistentState;
+use super::persistent::{PersistentState, Snapshot, SnapshotData};
 use super::pre_candidate::PreCandidate;
 use super::raw_node::{RawNode, Role, RoleKind};
 use super::server::Server;
-use super::step::{Effect, Input, Moment};
+use super::step::{Effect, Input, Moment, WriteId};
 
 /// One incarnation of a server.
 #[derive(Debug, Clone)]
@@ -25,7 +26,7 @@ pub struct Node {
 impl Node {
     /// Starts server `me` of the cluster `0..servers` as a follower, from what it finds on its
     /// disk: all updates of its earlier incarnations that became durable, applied in order (the
-    /// default at its very first start). What is committed it learns again.
+    /// default at its very first start). What is committed after its snapshot it learns again.
     ///
     /// # Errors
     /// If no server of that cluster can have left that state, or the configuration is unsound.
@@ -63,6 +64,25 @@ impl Node {
         let position = leader.propose(command);
         leader.server.flush(effects);
         Some(position)
+    }
+
+    /// Forgets the entries up to `index`, of which the service has made a snapshot, and appends what
+    /// is to be done to `effects`. Tells the write that makes it durable; none if nothing changes,
+    /// because the server has a snapshot that is as new.
+    ///
+    /// # Panics
+    ///
+    /// If the entry at `index` is not known to be committed: nobody can have applied it.
+    pub fn compact(
+        &mut self,
+        index: Index,
+        snapshot: SnapshotData,
+        effects: &mut Vec<Effect>,
+    ) -> Option<WriteId> {
+        let server = self.any.as_mut().expect(MISSING).server_mut();
+        let write = server.compact(index, snapshot);
+        server.flush(effects);
+        write
     }
 
     /// This server.
@@ -119,14 +139,40 @@ impl Node {
         &self.any().server().log
     }
 
-    /// The committed entries after `index`, at most `limit` of them: what is to be applied next by
-    /// whoever has applied all up to there.
+    /// The snapshot that its log follows; perhaps not durable yet.
     #[must_use]
-    pub fn committed_after(&self, index: Index, limit: usize) -> &[Entry] {
+    pub fn snapshot(&self) -> Snapshot {
+        self.any().server().snapshot()
+    }
+
+    /// What a disk has that is up to date: what the default becomes by all updates issued so far.
+    #[must_use]
+    pub fn persistent_state(&self) -> PersistentState {
         let server = self.any().server();
-        let count = server.commit_index.saturating_sub(index);
-        let count = usize::try_from(count).map_or(limit, |count| count.min(limit));
-        &server.log.after(index)[..count]
+        PersistentState {
+            hard_state: server.durability.hard_state(),
+            log: server.log.clone(),
+            snapshot: Arc::clone(&server.snapshot),
+        }
+    }
+
+    /// Whether this write, and so every one before it, has been reported durable.
+    #[must_use]
+    pub fn is_durable(&self, write: WriteId) -> bool {
+        self.any().server().durability.is_durable(write)
+    }
+
+    /// What is to be applied next by whoever has applied all up to `index`, if that is committed
+    /// yet: the entry after it; or, if that has been compacted, the snapshot in its place, which is
+    /// never behind.
+    #[must_use]
+    pub fn next_to_apply(&self, index: Index) -> Option<ToApply> {
+        let Server { log, commit_index, .. } = self.any().server();
+        if index < log.base().index {
+            return Some(ToApply::Snapshot(self.snapshot()));
+        }
+        let entry = log.after(index).first().filter(|_| index < *commit_index)?;
+        Some(ToApply::Command { index: index + 1, command: Arc::clone(&entry.command) })
     }
 
     /// When the next [`Input::Tick`] is due, on the clock of [`Moment::now`]. Any step may move it.
@@ -137,6 +183,31 @@ impl Node {
 
     fn any(&self) -> &AnyNode {
         self.any.as_ref().expect(MISSING)
+    }
+}
+
+/// The next step of a service's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToApply {
+    /// A command is to be carried out.
+    Command {
+        /// Its place in the log.
+        index: Index,
+        /// The command.
+        command: Command,
+    },
+    /// All of the state is to be replaced.
+    Snapshot(Snapshot),
+}
+
+impl ToApply {
+    /// Up to where all is applied after that.
+    #[must_use]
+    pub fn last_index(&self) -> Index {
+        match self {
+            Self::Command { index, .. } => *index,
+            Self::Snapshot(snapshot) => snapshot.last.index,
+        }
     }
 }
 

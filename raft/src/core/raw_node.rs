@@ -6,8 +6,8 @@ use super::candidate::Candidate;
 use super::follower::{Follower, Heard};
 use super::leader::Leader;
 use super::message::{
-    AppendEntriesArgs, AppendEntriesReply, Reply, Request, RequestVoteArgs, RequestVoteReply,
-    ServerId, Term,
+    AppendEntriesArgs, AppendEntriesReply, InstallSnapshotArgs, InstallSnapshotReply, Reply,
+    Request, RequestVoteArgs, RequestVoteReply, ServerId, Term,
 };
 use super::node::AnyNode;
 use super::pre_candidate::PreCandidate;
@@ -100,6 +100,16 @@ pub(super) trait Role: Sized {
     ) -> AnyNode {
         node.wrap()
     }
+
+    /// `from` answered the InstallSnapshot of the current term: it has all up to that snapshot.
+    fn snapshot_answered(
+        node: RawNode<Self>,
+        _from: ServerId,
+        _call: CallId,
+        _args: &InstallSnapshotArgs,
+    ) -> AnyNode {
+        node.wrap()
+    }
 }
 
 /// The roles from which an election may be started: not a leader's, which steps down first.
@@ -156,6 +166,7 @@ impl<R: Role> RawNode<R> {
             Request::PreVote(args) => self.pre_vote(moment, id, &args),
             Request::RequestVote(args) => self.request_vote(moment, id, &args),
             Request::AppendEntries(args) => self.append_entries(moment, id, args),
+            Request::InstallSnapshot(args) => self.install_snapshot(moment, id, args),
         }
     }
 
@@ -179,11 +190,17 @@ impl<R: Role> RawNode<R> {
             {
                 R::append_answered(self, from, call, args, *reply)
             }
+            (Request::InstallSnapshot(args), Reply::InstallSnapshot(_))
+                if args.term == self.server.current_term() =>
+            {
+                R::snapshot_answered(self, from, call, args)
+            }
             // A refusal says no more than its term, which is dealt with; and what a leader of an
             // older term was told means nothing now.
             (Request::PreVote(_), Reply::PreVote(_))
             | (Request::RequestVote(_), Reply::RequestVote(_))
-            | (Request::AppendEntries(_), Reply::AppendEntries(_)) => self.wrap(),
+            | (Request::AppendEntries(_), Reply::AppendEntries(_))
+            | (Request::InstallSnapshot(_), Reply::InstallSnapshot(_)) => self.wrap(),
             _ => panic!("{reply:?} is no answer to {request:?}: an RPC's reply is of its kind"),
         }
     }
@@ -226,6 +243,24 @@ impl<R: Role> RawNode<R> {
         let conflict = server.merge(args).err();
         let reply = AppendEntriesReply { term, success: conflict.is_none(), conflict };
         server.answer(id, Reply::AppendEntries(reply));
+        RawNode { server, role }.wrap()
+    }
+
+    fn install_snapshot(
+        mut self,
+        moment: Moment,
+        id: RequestId,
+        args: InstallSnapshotArgs,
+    ) -> AnyNode {
+        let reply = Reply::InstallSnapshot(InstallSnapshotReply { term: self.server.current_term() });
+        if args.term < self.server.current_term() {
+            self.server.answer(id, reply);
+            return self.wrap();
+        }
+        let RawNode { mut server, role } = self.follow_leader(moment, args.leader_id);
+        server.restart_election_timer(moment);
+        server.install(args.into_snapshot());
+        server.answer(id, reply);
         RawNode { server, role }.wrap()
     }
 }

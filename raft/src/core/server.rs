@@ -1,12 +1,13 @@
 //! What a server has in every role: the first two boxes of Figure 2, and its timer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{Config, ConfigError};
 use super::durability::Durability;
 use super::log::{Command, Conflict, Entry, Index, Log, LogPosition};
 use super::message::{AppendEntriesArgs, Reply, Request, RequestVoteArgs, ServerId, Term};
-use super::persistent::{HardState, PersistentState};
+use super::persistent::{HardState, PersistentState, Snapshot, SnapshotData};
 use super::step::{CallId, Effect, Input, Moment, RequestId, WriteId};
 
 /// The part of a node that no change of role touches.
@@ -17,10 +18,13 @@ pub(super) struct Server {
     pub(super) servers: usize,
     pub(super) config: Config,
     pub(super) durability: Durability,
-    /// Changed by [`append`](Self::append) and [`merge`](Self::merge) only, which see to it that
-    /// it is written.
+    /// Changed by [`append`](Self::append), [`merge`](Self::merge), [`compact`](Self::compact) and
+    /// [`install`](Self::install) only, which see to it that it is written.
     pub(super) log: Log,
-    /// The last entry known to be committed: never to be replaced any more, anywhere.
+    /// The service's state at the log's base; empty if that is 0/0.
+    pub(super) snapshot: SnapshotData,
+    /// The last entry known to be committed: never to be replaced any more, anywhere. The log's
+    /// base at least.
     pub(super) commit_index: Index,
     calls: u64,
     /// When the next tick matters: the election time-out, or a leader's next heartbeat.
@@ -33,7 +37,7 @@ impl Server {
         me: ServerId,
         servers: usize,
         config: Config,
-        PersistentState { hard_state, log }: PersistentState,
+        PersistentState { hard_state, log, snapshot }: PersistentState,
         moment: Moment,
     ) -> Result<Self, ConfigError> {
         config.check()?;
@@ -43,8 +47,9 @@ impl Server {
             servers,
             config,
             durability: Durability::new(hard_state),
+            commit_index: log.base().index,
             log,
-            commit_index: 0,
+            snapshot,
             calls: 0,
             deadline: Duration::ZERO,
         };
@@ -111,6 +116,41 @@ impl Server {
         // Beyond `last` there may be entries of this server's own that the leader does not have.
         self.commit_index = self.commit_index.max(leader_commit.min(last));
         Ok(())
+    }
+
+    /// Forgets the entries up to `index`, of which the service has made a snapshot. None if that
+    /// changes nothing, because the present snapshot is as new.
+    pub(super) fn compact(&mut self, index: Index, data: SnapshotData) -> Option<WriteId> {
+        if index <= self.log.base().index {
+            return None;
+        }
+        assert!(
+            index <= self.commit_index,
+            "a snapshot up to {index} covers what is not committed: that ends at {}",
+            self.commit_index
+        );
+        self.log.compact(index);
+        Some(self.replace_snapshot(data))
+    }
+
+    /// Takes over a snapshot of the current term's leader (Figure 13, receiver implementation, 5 to
+    /// 8), unless all that it covers is committed here anyway: then it is old news.
+    pub(super) fn install(&mut self, Snapshot { last, data }: Snapshot) {
+        if last.index > self.commit_index {
+            self.log.begin_after(last);
+            self.commit_index = last.index;
+            self.replace_snapshot(data);
+        }
+    }
+
+    fn replace_snapshot(&mut self, data: SnapshotData) -> WriteId {
+        self.snapshot = data;
+        self.durability.save_snapshot(self.snapshot())
+    }
+
+    /// The snapshot that the log follows.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot { last: self.log.base(), data: Arc::clone(&self.snapshot) }
     }
 
     /// Only servers of the cluster, and only others, may speak to this one.

@@ -7,42 +7,46 @@ use labrt::channel::Sender;
 use labrt::select;
 
 use super::shared::Shell;
-use crate::core::Entry;
+use crate::core::{Snapshot, ToApply};
 
-/// How many entries are taken at a time. They only share their commands with the log.
-const BATCH_MAX: usize = 256;
-
-/// Hands entries over, in order, until the server is killed or nobody takes them any more.
-pub(super) fn run(shell: &Arc<Shell>, apply: &Sender<ApplyMsg>) {
-    let mut last_applied = 0;
-    let mut batch = Vec::new();
-    while wait_for_entries(shell, last_applied, &mut batch) {
-        for entry in batch.drain(..) {
-            last_applied += 1;
-            if !send(shell, apply, last_applied, &entry) {
-                return;
-            }
+/// Hands over what comes after `last_applied`, in order, until the server is killed or nobody takes
+/// it any more.
+pub(super) fn run(shell: &Arc<Shell>, mut last_applied: Index, apply: &Sender<ApplyMsg>) {
+    while let Some(next) = wait_for_next(shell, last_applied) {
+        last_applied = next.last_index();
+        if !send(shell, apply, message(next)) {
+            return;
         }
     }
 }
 
-/// Waits for entries to apply; false once the server is killed.
-fn wait_for_entries(shell: &Shell, last_applied: Index, batch: &mut Vec<Entry>) -> bool {
+/// Waits for what is to be applied next; none once the server is killed.
+fn wait_for_next(shell: &Shell, last_applied: Index) -> Option<ToApply> {
     let mut state = shell.state.lock();
     while !state.is_killed() {
-        batch.extend_from_slice(state.committed_after(last_applied, BATCH_MAX));
-        if !batch.is_empty() {
-            return true;
+        if let Some(next) = state.take_to_apply(last_applied) {
+            return Some(next);
         }
         shell.to_apply.wait(&mut state);
     }
-    false
+    None
 }
 
-/// Blocks until the service takes an entry, with no lock held: the service may be about to call
+fn message(next: ToApply) -> ApplyMsg {
+    match next {
+        ToApply::Command { index, command } => {
+            ApplyMsg::Command { index, command: command.to_vec() }
+        }
+        ToApply::Snapshot(Snapshot { last, data }) => {
+            log::debug!(target: "snapshot", "hands over the snapshot up to {}", last.index);
+            ApplyMsg::Snapshot { index: last.index, term: last.term, snapshot: data.to_vec() }
+        }
+    }
+}
+
+/// Blocks until the service takes the message, with no lock held: the service may be about to call
 /// this server. False if it will not take it.
-fn send(shell: &Shell, apply: &Sender<ApplyMsg>, index: Index, entry: &Entry) -> bool {
-    let message = ApplyMsg::Command { index, command: entry.command.to_vec() };
+fn send(shell: &Shell, apply: &Sender<ApplyMsg>, message: ApplyMsg) -> bool {
     select! {
         send(apply, message) -> sent => sent.is_ok(),
         recv(shell.death) -> _ => false,

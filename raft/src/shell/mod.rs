@@ -119,13 +119,14 @@ impl Raft {
         apply: Sender<ApplyMsg>,
         config: Config,
     ) -> Arc<Self> {
-        let shell = Arc::new(Shell::new(peers, me, disk.journal(), config));
+        let shell = Arc::new(Shell::new(peers, me, disk, config));
         let ticker = Arc::clone(&shell);
         Builder::new().name("ticker").spawn(move || ticker::run(&ticker));
         let writer = Arc::clone(&shell);
         Builder::new().name("writer").spawn(move || writer::run(&writer));
         let applier = Arc::clone(&shell);
-        Builder::new().name("raft-applier").spawn(move || applier::run(&applier, &apply));
+        let restored = shell.state.lock().node.snapshot().last.index;
+        Builder::new().name("raft-applier").spawn(move || applier::run(&applier, restored, &apply));
         Arc::new(Self { shell })
     }
 }
@@ -145,6 +146,10 @@ impl RaftNode for Raft {
 
     fn get_state(&self) -> (Term, bool) {
         self.shell.get_state()
+    }
+
+    fn snapshot(&self, index: Index, snapshot: Vec<u8>) {
+        self.shell.snapshot(index, snapshot.into());
     }
 
     fn kill(&self) {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::Raft;
 use super::shared::Shell;
 use crate::core::{
-    AppendEntriesArgs, AppendEntriesReply, CallId, Input, Reply, Request, RequestVoteArgs,
-    RequestVoteReply, ServerId,
+    AppendEntriesArgs, AppendEntriesReply, CallId, Input, InstallSnapshotArgs,
+    InstallSnapshotReply, Reply, Request, RequestVoteArgs, RequestVoteReply, ServerId,
 };
 
 labrpc::service! {
-    /// The RPCs of Figure 2, and the pre-vote. A reply of `None` says nothing whatsoever: the
+    /// The RPCs of Figures 2 and 13, and the pre-vote. A reply of `None` says nothing whatsoever: the
     /// server was killed before it knew an answer.
     pub(super) trait RaftRpc, client RaftRpcClient {
         /// "Would you vote for me?"
@@ -19,6 +19,8 @@ labrpc::service! {
         fn request_vote(args: RequestVoteArgs) -> Option<RequestVoteReply>;
         /// "I am the leader, and this is what my log has there."
         fn append_entries(args: AppendEntriesArgs) -> Option<AppendEntriesReply>;
+        /// "What you lack my log has no more; take this instead."
+        fn install_snapshot(args: InstallSnapshotArgs) -> Option<InstallSnapshotReply>;
     }
 }
 
@@ -40,6 +42,13 @@ impl RaftRpc for Raft {
     fn append_entries(&self, args: AppendEntriesArgs) -> Option<AppendEntriesReply> {
         match self.shell.request(Request::AppendEntries(args))? {
             Reply::AppendEntries(reply) => Some(reply),
+            other => wrong_kind(&other),
+        }
+    }
+
+    fn install_snapshot(&self, args: InstallSnapshotArgs) -> Option<InstallSnapshotReply> {
+        match self.shell.request(Request::InstallSnapshot(args))? {
+            Reply::InstallSnapshot(reply) => Some(reply),
             other => wrong_kind(&other),
         }
     }
@@ -75,5 +84,8 @@ fn ask(peer: &RaftRpcClient, request: &Request) -> Option<Reply> {
         Request::PreVote(args) => peer.pre_vote(args).ok()?.map(Reply::PreVote),
         Request::RequestVote(args) => peer.request_vote(args).ok()?.map(Reply::RequestVote),
         Request::AppendEntries(args) => peer.append_entries(args).ok()?.map(Reply::AppendEntries),
+        Request::InstallSnapshot(args) => {
+            peer.install_snapshot(args).ok()?.map(Reply::InstallSnapshot)
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Index, Journal, Term};
+use contract::{Disk, Index, Journal, Term};
 use labrpc::ClientEnd;
 use labrt::channel::Receiver;
 use labrt::pool::Pool;
@@ -15,10 +15,13 @@ use labrt::time::Instant;
 use super::rpc::{self, Call, RaftRpcClient};
 use super::state::{Answer, State, ToDo, View};
 use super::writer;
-use crate::core::{Config, Input, Moment, Node, Reply, Request, ServerId};
+use crate::core::{
+    Config, Input, Moment, Node, Reply, Request, ServerId, SnapshotData, WriteId,
+};
 
 pub(super) struct Shell {
     pub(super) peers: Vec<RaftRpcClient>,
+    pub(super) disk: Disk,
     pub(super) journal: Journal,
     /// The zero of the core's clock.
     pub(super) started: Instant,
@@ -27,6 +30,8 @@ pub(super) struct Shell {
     pub(super) deadline_moved: Condvar,
     /// The disk writer waits here for something to write, or the end.
     pub(super) to_write: Condvar,
+    /// Who has a snapshot waits here until it is on the disk, or the end.
+    written: Condvar,
     /// The applier waits here for something to apply, or the end.
     pub(super) to_apply: Condvar,
     /// Ends when the server is killed: for those who wait for somebody else at the same time.
@@ -38,10 +43,11 @@ impl Shell {
     pub(super) fn new(
         peers: Vec<ClientEnd>,
         me: ServerId,
-        journal: Journal,
+        disk: Disk,
         config: Config,
     ) -> Self {
         let started = Instant::now();
+        let journal = disk.journal();
         let persistent = writer::restore(me, &journal);
         let node = Node::new(me, peers.len(), config, persistent, moment(started));
         let node = node.unwrap_or_else(|error| panic!("S{me} cannot start: {error}"));
@@ -49,11 +55,13 @@ impl Shell {
         let (state, death) = State::new(node);
         Self {
             peers: peers.into_iter().map(RaftRpcClient::new).collect(),
+            disk,
             journal,
             started,
             state: Mutex::new(state),
             deadline_moved: Condvar::new(),
             to_write: Condvar::new(),
+            written: Condvar::new(),
             to_apply: Condvar::new(),
             death,
             callers: Pool::in_current_group("caller"),
@@ -78,10 +86,39 @@ impl Shell {
         position.map(|position| (position.index, position.term))
     }
 
+    /// Has the server forget what a snapshot of the service covers. Blocks until that is on the
+    /// disk, or never will be.
+    pub(super) fn snapshot(self: &Arc<Self>, index: Index, snapshot: SnapshotData) {
+        let mut state = self.state.lock();
+        if state.is_killed() {
+            return;
+        }
+        let (write, todo) = state.compact(index, snapshot);
+        drop(state);
+        self.carry_out(todo);
+        if let Some(write) = write {
+            self.wait_until_durable(write);
+        }
+    }
+
+    fn wait_until_durable(&self, write: WriteId) {
+        let mut state = self.state.lock();
+        while !state.is_killed() && !state.node.is_durable(write) {
+            self.written.wait(&mut state);
+        }
+    }
+
+    /// The writer has made this write durable.
+    pub(super) fn persisted(self: &Arc<Self>, write: WriteId) {
+        self.step(Input::Persisted { write });
+        self.written.notify_all();
+    }
+
     pub(super) fn kill(&self) {
         self.state.lock().kill();
         self.deadline_moved.notify_all();
         self.to_write.notify_all();
+        self.written.notify_all();
         self.to_apply.notify_all();
         self.callers.close();
     }

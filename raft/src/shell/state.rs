@@ -9,8 +9,8 @@ use labrt::trace;
 
 use super::rpc::Call;
 use crate::core::{
-    Command, Effect, Entry, Index, Input, LogPosition, Moment, Node, Reply, Request, RequestId,
-    RoleKind, ServerId, Term, Update, WriteId,
+    Command, Effect, Index, Input, LogPosition, Moment, Node, Reply, Request, RequestId, RoleKind,
+    ServerId, SnapshotData, Term, ToApply, Update, WriteId,
 };
 
 pub(super) struct State {
@@ -20,6 +20,8 @@ pub(super) struct State {
     waiting: BTreeMap<RequestId, Sender<Reply>>,
     requests: u64,
     unwritten: Unwritten,
+    /// Up to where the service has been told what to apply, or is being told just now.
+    told: Index,
     /// What the last step wants done; empty between steps, and kept for its memory.
     effects: Vec<Effect>,
     /// Ends when the server is killed.
@@ -57,12 +59,13 @@ impl State {
     pub(super) fn new(node: Node) -> (Self, Receiver<Infallible>) {
         let (life, death) = channel::bounded(0);
         let state = Self {
-            node,
             waiting: BTreeMap::new(),
             requests: 0,
             unwritten: Unwritten::default(),
+            told: node.snapshot().last.index,
             effects: Vec::new(),
             life: Some(life),
+            node,
         };
         (state, death)
     }
@@ -82,9 +85,11 @@ impl State {
         (!self.unwritten.updates.is_empty()).then(|| std::mem::take(&mut self.unwritten))
     }
 
-    /// Up to `limit` entries that are to be applied after `last_applied`.
-    pub(super) fn committed_after(&self, last_applied: Index, limit: usize) -> &[Entry] {
-        self.node.committed_after(last_applied, limit)
+    /// What the service is to be told after `last_applied`, if it is there yet.
+    pub(super) fn take_to_apply(&mut self, last_applied: Index) -> Option<ToApply> {
+        let next = self.node.next_to_apply(last_applied)?;
+        self.told = next.last_index();
+        Some(next)
     }
 
     /// Gives the core one input, and does at once what takes no time.
@@ -99,6 +104,23 @@ impl State {
         let before = View::of(&self.node);
         let position = self.node.propose(command, &mut self.effects);
         (position, self.finish(&before))
+    }
+
+    /// Has the core forget what a snapshot of the service covers. Tells the write that makes it
+    /// durable, if there is anything to write.
+    pub(super) fn compact(
+        &mut self,
+        index: Index,
+        snapshot: SnapshotData,
+    ) -> (Option<WriteId>, ToDo) {
+        assert!(
+            index <= self.told,
+            "a snapshot up to {index} is the caller's mistake: it was told to apply up to {}",
+            self.told
+        );
+        let before = View::of(&self.node);
+        let write = self.node.compact(index, snapshot, &mut self.effects);
+        (write, self.finish(&before))
     }
 
     /// Gives the core a request. Most answers wait for no write, and then it is there at once.
@@ -182,6 +204,7 @@ pub(super) struct View {
     role: RoleKind,
     voted_for: Option<ServerId>,
     leader: Option<ServerId>,
+    base: LogPosition,
     last_log: LogPosition,
     commit_index: Index,
     deadline: Duration,
@@ -195,6 +218,7 @@ impl View {
             role: node.role(),
             voted_for: node.voted_for(),
             leader: node.leader(),
+            base: node.log().base(),
             last_log: node.last_log(),
             commit_index: node.commit_index(),
             deadline: node.next_deadline(),
@@ -203,10 +227,11 @@ impl View {
 
     /// Says what a server is that has just started.
     pub(super) fn tell_start(&self) {
-        let Self { me, term, role, voted_for, last_log, .. } = *self;
+        let Self { me, term, role, voted_for, base, last_log, .. } = *self;
         trace::role(me, term, role.name());
         log::debug!(target: "election", "starts as {role} in term {term}, vote: {voted_for:?}");
-        log::debug!(target: "persist", "finds a log up to {}", last_log.index);
+        let (base, last) = (base.index, last_log.index);
+        log::debug!(target: "persist", "finds a snapshot up to {base} and a log up to {last}");
     }
 
     /// Says what is new since `before`.
@@ -231,6 +256,9 @@ impl View {
         if last != before_last {
             let (from, to) = (before_last.index, last.index);
             log::debug!(target: "replicate", "log ended at {from}, ends at {to}");
+        }
+        if self.base != before.base {
+            log::debug!(target: "snapshot", "has a snapshot up to {}", self.base.index);
         }
         if self.commit_index != before.commit_index {
             log::debug!(target: "commit", "committed up to {}", self.commit_index);

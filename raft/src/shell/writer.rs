@@ -1,48 +1,141 @@
 //! The disk writer, and what it finds when the server starts again.
+//!
+//! The journal is a sequence of records, each a change of what the ones before it make. So it has
+//! garbage in it: entries that were replaced, votes of terms gone by. A snapshot rewrites it: it
+//! begins again with what there is then, and the snapshot beside it. If no snapshot comes, the
+//! journal is rewritten when garbage makes up most of what the disk holds: that costs no more than
+//! what was written since the last time, and keeps the disk within twice what it must hold.
 
 use std::sync::Arc;
 
 use contract::{DiskError, Journal};
+use serde::{Deserialize, Serialize};
 
 use super::shared::Shell;
-use super::state::Unwritten;
-use crate::core::{Input, PersistentState, ServerId, Update};
+use super::state::{State, Unwritten};
+use crate::core::{
+    HardState, LogPosition, LogUpdate, PersistentState, ServerId, Snapshot, Update, WriteId,
+};
+
+/// So much garbage, in bytes, is not worth a rewrite.
+const GARBAGE_MIN: usize = 512;
+
+/// A rewritten log goes into records of about so many bytes, well below what can be decoded.
+const RECORD_BYTES: usize = 1024 * 1024;
+
+/// What is on the disk, one after the other.
+#[derive(Serialize, Deserialize)]
+enum Record {
+    /// A change.
+    Update {
+        /// Takes the place of what was there.
+        hard_state: Option<HardState>,
+        log: Option<LogUpdate>,
+    },
+    /// The first record after a rewrite: the log begins after the snapshot, and the snapshot ends
+    /// here.
+    Base { hard_state: HardState, base: LogPosition },
+}
+
+/// What goes to the disk together.
+struct Work {
+    content: Content,
+    /// The write that covers it.
+    last: WriteId,
+}
+
+enum Content {
+    /// To be appended, oldest first.
+    Updates(Vec<Update>),
+    /// All there is, to take the place of all there was.
+    Everything(PersistentState),
+}
 
 /// Writes what the core wants written, until the server is killed or the disk fails.
 pub(super) fn run(shell: &Arc<Shell>) {
-    while let Some(Unwritten { updates, last }) = wait_for_updates(shell) {
-        if let Err(error) = write(&shell.journal, &updates) {
+    let mut size_limit = 0;
+    while let Some(Work { content, last }) = wait_for_work(shell, &mut size_limit) {
+        if let Err(error) = content.write(&shell.journal) {
             // Nobody knows what is on the disk now, so nothing may be said any more.
             log::error!(target: "persist", "{error}: this server stops");
             return shell.kill();
         }
-        log::debug!(target: "persist", "w{} is durable, {} at a time", last.0, updates.len());
-        shell.step(Input::Persisted { write: last });
+        log::debug!(target: "persist", "w{} is durable", last.0);
+        shell.persisted(last);
     }
 }
 
 /// Waits for something to write; none once the server is killed.
-fn wait_for_updates(shell: &Shell) -> Option<Unwritten> {
+fn wait_for_work(shell: &Shell, size_limit: &mut usize) -> Option<Work> {
+    let size = shell.disk.raft_state_size();
     let mut state = shell.state.lock();
     while !state.is_killed() {
-        if let Some(unwritten) = state.take_unwritten() {
-            return Some(unwritten);
+        if let Some(Unwritten { updates, last }) = state.take_unwritten() {
+            let is_snapshot = updates.iter().any(|update| update.snapshot.is_some());
+            let content = if is_snapshot || is_mostly_garbage(&state, size, size_limit) {
+                // The core is ahead of what was taken by nothing: the lock is held.
+                Content::Everything(state.node.persistent_state())
+            } else {
+                Content::Updates(updates)
+            };
+            return Some(Work { content, last });
         }
         shell.to_write.wait(&mut state);
     }
     None
 }
 
+/// Whether a journal of that size is worth rewriting. What there is of live bytes is counted only
+/// when the limit from the last time is passed.
+fn is_mostly_garbage(state: &State, size: usize, size_limit: &mut usize) -> bool {
+    if size <= *size_limit {
+        return false;
+    }
+    let live = state.node.log().size_bytes();
+    *size_limit = 2 * live + state.node.snapshot().data.len() + GARBAGE_MIN;
+    size > *size_limit
+}
+
+impl Content {
+    fn write(self, journal: &Journal) -> Result<(), DiskError> {
+        match self {
+            Self::Updates(updates) => append(journal, updates),
+            Self::Everything(state) => rewrite(journal, &state),
+        }
+    }
+}
+
 /// However many updates have come together, the disk takes its time but once (group commit).
-fn write(journal: &Journal, updates: &[Update]) -> Result<(), DiskError> {
-    for update in updates {
-        journal.append(&encode(update))?;
+fn append(journal: &Journal, updates: Vec<Update>) -> Result<(), DiskError> {
+    for Update { hard_state, snapshot, log } in updates {
+        assert!(snapshot.is_none(), "a snapshot is never appended: it begins the journal again");
+        journal.append(&encode(&Record::Update { hard_state, log }))?;
     }
     journal.sync()
 }
 
-fn encode(update: &Update) -> Vec<u8> {
-    labgob::encode(update).expect("numbers and bytes can be encoded")
+fn rewrite(journal: &Journal, state: &PersistentState) -> Result<(), DiskError> {
+    let records: Vec<_> = records_of(state).iter().map(encode).collect();
+    journal.compact(state.snapshot.to_vec(), &records)
+}
+
+/// The shortest journal that makes this state.
+fn records_of(state: &PersistentState) -> Vec<Record> {
+    let PersistentState { hard_state, log, .. } = state;
+    let mut records = vec![Record::Base { hard_state: *hard_state, base: log.base() }];
+    let mut after = log.base().index;
+    while after < log.last().index {
+        let entries = log.batch_after(after, RECORD_BYTES).to_vec();
+        let next = after + entries.len() as u64;
+        let log = Some(LogUpdate { after, entries });
+        records.push(Record::Update { hard_state: None, log });
+        after = next;
+    }
+    records
+}
+
+fn encode(record: &Record) -> Vec<u8> {
+    labgob::encode(record).expect("numbers and bytes can be encoded")
 }
 
 /// What earlier incarnations wrote, or the very first state if there was none.
@@ -53,9 +146,10 @@ fn encode(update: &Update) -> Vec<u8> {
 pub(super) fn restore(me: ServerId, journal: &Journal) -> PersistentState {
     let records = journal.read();
     let records = records.unwrap_or_else(|error| panic!("S{me} cannot start: {error}"));
-    let mut state = PersistentState::default();
+    let snapshot = journal.read_snapshot();
+    let mut state = PersistentState { snapshot: snapshot.into(), ..PersistentState::default() };
     for (number, record) in records.iter().enumerate() {
-        if let Err(why) = replay(&mut state, record) {
+        if let Err(why) = replay(&mut state, number, record) {
             panic!(
                 "S{me} cannot start: record {number} of its journal, {} bytes, is not what a Raft \
                  server wrote: {why}. It begins with {:02x?}",
@@ -64,11 +158,23 @@ pub(super) fn restore(me: ServerId, journal: &Journal) -> PersistentState {
             )
         }
     }
+    assert!(
+        state.snapshot.is_empty() || state.log.base().index > 0,
+        "S{me} cannot start: its disk has a snapshot, but no log that follows it"
+    );
     state
 }
 
-fn replay(state: &mut PersistentState, record: &[u8]) -> Result<(), String> {
-    let update = labgob::decode(record).map_err(|error| error.to_string())?;
+fn replay(state: &mut PersistentState, number: usize, record: &[u8]) -> Result<(), String> {
+    let record = labgob::decode(record).map_err(|error| error.to_string())?;
+    let update = match record {
+        Record::Update { hard_state, log } => Update { hard_state, snapshot: None, log },
+        Record::Base { .. } if number > 0 => return Err("a journal begins but once".to_owned()),
+        Record::Base { hard_state, base: last } => {
+            let snapshot = Snapshot { last, data: Arc::clone(&state.snapshot) };
+            Update { hard_state: Some(hard_state), snapshot: Some(snapshot), log: None }
+        }
+    };
     state.apply(update).map_err(|error| error.to_string())
 }
 
@@ -80,10 +186,10 @@ mod tests {
     use contract::{Disk, DiskBackend};
 
     use super::*;
-    use crate::core::{Entry, HardState, Index, LogUpdate};
+    use crate::core::{Entry, Index, Term};
 
-    /// A disk with these records, or one that cannot be read.
-    struct Records(Option<Vec<Vec<u8>>>);
+    /// A disk with these records, or one that cannot be read, and this snapshot.
+    struct Records(Option<Vec<Vec<u8>>>, &'static [u8]);
 
     impl DiskBackend for Records {
         fn save(&self, _: Vec<u8>, _: Option<Vec<u8>>) {}
@@ -93,7 +199,7 @@ mod tests {
         }
 
         fn read_snapshot(&self) -> Vec<u8> {
-            Vec::new()
+            self.1.to_vec()
         }
 
         fn raft_state_size(&self) -> usize {
@@ -118,13 +224,29 @@ mod tests {
     }
 
     fn restored(records: Option<Vec<Vec<u8>>>) -> PersistentState {
-        restore(1, &Disk::new(Records(records)).journal())
+        restore(1, &Disk::new(Records(records, &[])).journal())
+    }
+
+    fn restored_with_snapshot(records: &[Record], snapshot: &'static [u8]) -> PersistentState {
+        let records = records.iter().map(encode).collect();
+        restore(1, &Disk::new(Records(Some(records), snapshot)).journal())
+    }
+
+    fn entries(term: Term, count: usize, bytes: usize) -> Vec<Entry> {
+        vec![Entry { term, command: vec![7; bytes].into() }; count]
     }
 
     /// One entry that takes the place of all after an index.
-    fn entry_after(after: Index) -> Update {
-        let entry = Entry { term: 3, command: [1, 2].as_slice().into() };
-        Update { hard_state: None, log: Some(LogUpdate { after, entries: vec![entry] }) }
+    fn entry_after(after: Index) -> Record {
+        Record::Update { hard_state: None, log: Some(LogUpdate { after, entries: entries(3, 1, 2) }) }
+    }
+
+    fn hard_state() -> HardState {
+        HardState { current_term: 300, voted_for: Some(2) }
+    }
+
+    fn base(term: Term, index: Index) -> Record {
+        Record::Base { hard_state: hard_state(), base: LogPosition { term, index } }
     }
 
     #[test]
@@ -134,12 +256,43 @@ mod tests {
 
     #[test]
     fn written_updates_are_restored_in_order() {
-        let hard_state = HardState { current_term: 300, voted_for: Some(2) };
-        let vote = Update { hard_state: Some(hard_state), log: None };
+        let vote = Record::Update { hard_state: Some(hard_state()), log: None };
         let updates = [vote, entry_after(0), entry_after(1), entry_after(1)];
         let state = restored(Some(updates.iter().map(encode).collect()));
-        assert_eq!(state.hard_state, hard_state);
+        assert_eq!(state.hard_state, hard_state());
         assert_eq!(state.log.last().index, 2);
+    }
+
+    #[test]
+    fn a_log_goes_on_after_the_snapshot_beside_it() {
+        let state = restored_with_snapshot(&[base(2, 9), entry_after(9)], b"nine");
+        assert_eq!(state.hard_state, hard_state());
+        assert_eq!(state.log.base(), LogPosition { term: 2, index: 9 });
+        assert_eq!(state.log.last(), LogPosition { term: 3, index: 10 });
+        assert_eq!(&*state.snapshot, b"nine");
+    }
+
+    #[test]
+    fn what_is_rewritten_is_restored_in_records_that_can_be_read() {
+        let mut state = restored_with_snapshot(&[base(2, 9)], b"nine");
+        let log = Some(LogUpdate { after: 9, entries: entries(4, 25, 100_000) });
+        state.apply(Update { log, ..Update::default() }).expect("the entries follow the base");
+        let records = records_of(&state);
+        assert_eq!(records.len(), 4, "2.5 MB of entries go into three records");
+        assert_eq!(restored_with_snapshot(&records, b"nine"), state);
+    }
+
+    #[test]
+    #[should_panic(expected = "record 1 of its journal, 8 bytes, is not what a Raft server wrote: a \
+                               journal begins but once")]
+    fn a_base_in_the_middle_is_refused() {
+        restored_with_snapshot(&[base(2, 9), base(2, 10)], b"ten");
+    }
+
+    #[test]
+    #[should_panic(expected = "S1 cannot start: its disk has a snapshot, but no log that follows it")]
+    fn a_snapshot_without_a_base_is_refused() {
+        restored_with_snapshot(&[entry_after(0)], b"one");
     }
 
     #[test]

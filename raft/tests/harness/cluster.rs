@@ -5,8 +5,8 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use raft::core::{
-    CallId, Config, ConfigError, Effect, Input, Moment, Node, PersistentState, Reply, Request,
-    RequestId, ServerId, Update, WriteId,
+    CallId, Config, ConfigError, Effect, Index, Input, Moment, Node, PersistentState, Reply,
+    Request, RequestId, ServerId, Update, WriteId,
 };
 
 use super::network::{Message, Network};
@@ -25,6 +25,8 @@ pub(crate) struct Server {
     pub(crate) jitter: u32,
     /// The requests to be answered, by id.
     unanswered: BTreeMap<RequestId, Message>,
+    /// What the server's service has applied, its snapshots included.
+    pub(crate) applied: Index,
     /// How many AppendEntries it has rejected since the script last asked.
     pub(crate) rejections: u64,
 }
@@ -66,6 +68,7 @@ impl Cluster {
         server.incarnation += 1;
         server.pending.clear();
         server.unanswered.clear();
+        server.applied = server.durable.log.base().index;
         let due = show::ms(server.running().next_deadline());
         let view = View::of(server.running());
         self.say(format_args!("S{id} starts as {view}, timer due at {due}"));
@@ -94,6 +97,24 @@ impl Cluster {
         self.drive(id, |node, effects| position = node.propose(command.as_slice().into(), effects));
         if position.is_none() {
             self.say(format_args!("S{id} does not lead"));
+        }
+    }
+
+    /// Has a server's service make a snapshot of what it has applied up to an index.
+    pub(crate) fn snapshot(&mut self, id: ServerId, index: Index) {
+        let state = format!("state at {index}").into_bytes();
+        let mut write = None;
+        self.drive(id, |node, effects| write = node.compact(index, state.into(), effects));
+        if write.is_none() {
+            self.say(format_args!("S{id} has a snapshot that is as new"));
+        }
+    }
+
+    /// Has a server's service apply all that it is told to.
+    pub(crate) fn apply(&mut self, id: ServerId) {
+        while let Some(next) = self.servers[id].running().next_to_apply(self.servers[id].applied) {
+            self.servers[id].applied = next.last_index();
+            self.say(format_args!("S{id} applies {}", show::to_apply(&next)));
         }
     }
 
@@ -244,6 +265,7 @@ impl Server {
             clock: Duration::ZERO,
             jitter,
             unanswered: BTreeMap::new(),
+            applied: 0,
             rejections: 0,
         }
     }

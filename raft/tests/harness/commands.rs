@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use raft::core::{
     AppendEntriesArgs, CallId, Config, Entry, HardState, Index, Input, LogPosition, LogUpdate,
-    PersistentState, Request, ServerId, Term, Update, WriteId,
+    PersistentState, Request, ServerId, Snapshot, Term, Update, WriteId,
 };
 
 use super::cluster::{self, Cluster};
@@ -38,6 +38,8 @@ pub(crate) enum Command {
         #[arg(key)]
         vote: Option<ServerId>,
         #[arg(key, optional)]
+        base: At,
+        #[arg(key, optional)]
         log: Terms,
     },
     Timeout {
@@ -54,6 +56,11 @@ pub(crate) enum Command {
         server: ServerId,
         count: Option<u64>,
     },
+    Snapshot {
+        server: ServerId,
+        index: Option<Index>,
+    },
+    Apply(ServerId),
     Deliver {
         #[arg(optional)]
         numbers: Vec<u64>,
@@ -105,11 +112,15 @@ impl Command {
     pub(crate) fn run(&self, cluster: &mut Cluster) -> Outcome {
         match self {
             Self::Cluster { .. } => Ok(()),
-            Self::Disk { server, term, vote, log } => disk(cluster, *server, *term, *vote, log),
+            Self::Disk { server, term, vote, base, log } => {
+                disk(cluster, *server, *term, *vote, *base, log)
+            }
             Self::Timeout { server, timeout } => self::timeout(cluster, *server, *timeout),
             Self::Tick { time, servers } => tick(cluster, *time, servers),
             Self::Campaign(server) => campaign(cluster, *server),
             Self::Propose { server, count } => propose(cluster, *server, count.unwrap_or(1)),
+            Self::Snapshot { server, index } => snapshot(cluster, *server, *index),
+            Self::Apply(server) => apply(cluster, *server),
             Self::Deliver { numbers, from, to } => deliver(cluster, &filter(numbers, *from, *to)),
             Self::Drop { numbers, from, to } => drop(cluster, &filter(numbers, *from, *to)),
             Self::Duplicate { numbers } => duplicate(cluster, &filter(numbers, None, None)),
@@ -145,19 +156,23 @@ pub(crate) fn cluster(
     Ok(Cluster::new(nodes, config, slow_disks)?)
 }
 
-/// Starts a server again from this disk: term, vote, and the terms of the log's entries.
+/// Starts a server again from this disk: term, vote, the last entry that its snapshot covers, and
+/// the terms of the log's entries after that.
 ///
-/// `disk 0 term=3 vote=1 log="1 1 2"`
+/// `disk 0 term=3 vote=1 log="1 1 2"`, `disk 0 term=3 base=2@1 log="2"`
 fn disk(
     cluster: &mut Cluster,
     id: ServerId,
     current_term: Term,
     voted_for: Option<ServerId>,
+    At(base): At,
     log: &Terms,
 ) -> Outcome {
+    let data = format!("state at {}", base.index).into_bytes().into();
     let update = Update {
         hard_state: Some(HardState { current_term, voted_for }),
-        log: Some(LogUpdate { after: 0, entries: log.entries() }),
+        snapshot: (base.index > 0).then_some(Snapshot { last: base, data }),
+        log: Some(LogUpdate { after: base.index, entries: log.entries_after(base.index) }),
     };
     let mut durable = PersistentState::default();
     durable.apply(update)?;
@@ -218,6 +233,25 @@ fn campaign(cluster: &mut Cluster, id: ServerId) -> Outcome {
 fn propose(cluster: &mut Cluster, id: ServerId, count: u64) -> Outcome {
     running(cluster, id)?;
     (0..count).for_each(|_| cluster.propose(id));
+    Ok(())
+}
+
+/// Has a server's service make a snapshot of its state after an entry, or after the last one that is
+/// committed, and so have the server compact its log.
+///
+/// `snapshot 0`, `snapshot 0 3`
+fn snapshot(cluster: &mut Cluster, id: ServerId, index: Option<Index>) -> Outcome {
+    let committed = running(cluster, id)?.commit_index();
+    cluster.snapshot(id, index.unwrap_or(committed));
+    Ok(())
+}
+
+/// Has a server's service apply what it has not applied yet.
+///
+/// `apply 0`
+fn apply(cluster: &mut Cluster, id: ServerId) -> Outcome {
+    running(cluster, id)?;
+    cluster.apply(id);
     Ok(())
 }
 
@@ -447,11 +481,11 @@ impl FromStr for Terms {
 }
 
 impl Terms {
-    fn entries(&self) -> Vec<Entry> {
+    fn entries_after(&self, index: Index) -> Vec<Entry> {
         let entry = |(index, term): (Index, &Term)| Entry {
             term: *term,
             command: format!("{index}@{term}").into_bytes().into(),
         };
-        (1..).zip(&self.0).map(entry).collect()
+        (index + 1..).zip(&self.0).map(entry).collect()
     }
 }

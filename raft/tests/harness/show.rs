@@ -4,8 +4,8 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use raft::core::{
-    AppendEntriesReply, Entry, HardState, Index, Log, LogPosition, Node, PersistentState, Reply,
-    Request, RoleKind, ServerId, Term, Update,
+    AppendEntriesReply, Entry, HardState, Index, InstallSnapshotArgs, Log, LogPosition, Node,
+    PersistentState, Reply, Request, RoleKind, ServerId, SnapshotData, Term, ToApply, Update,
 };
 
 use super::network::Message;
@@ -45,32 +45,63 @@ impl Display for View {
 
 /// What is on a disk.
 pub(crate) fn persistent(state: &PersistentState) -> String {
-    format!("{}, log {}", hard_state(state.hard_state), log(&state.log))
+    let state_and_log = format!("{}, log {}", hard_state(state.hard_state), log(&state.log));
+    match state.log.base().index {
+        0 => state_and_log,
+        _ => format!("{state_and_log}, snapshot {}", data(&state.snapshot)),
+    }
 }
 
 /// What changes on a disk.
 pub(crate) fn update(update: &Update) -> String {
     let log = update.log.as_ref();
     let log = log.map(|log| format!("after {}: {}", log.after, entries(log.after, &log.entries)));
-    let changes = [update.hard_state.map(hard_state), log];
+    let snapshot = update.snapshot.as_ref();
+    let snapshot = snapshot.map(|new| format!("up to {}: {}", at(new.last), data(&new.data)));
+    let changes = [update.hard_state.map(hard_state), snapshot, log];
     changes.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// A snapshot: what the service wrote.
+fn data(data: &SnapshotData) -> String {
+    format!("{:?}", String::from_utf8_lossy(data))
+}
+
+/// What a service is told to apply.
+pub(crate) fn to_apply(next: &ToApply) -> String {
+    match next {
+        ToApply::Command { index, .. } => format!("the command at {index}"),
+        ToApply::Snapshot(snapshot) => {
+            format!("the snapshot up to {}: {}", at(snapshot.last), data(&snapshot.data))
+        }
+    }
 }
 
 /// How a log differs from what it was, if it does.
 pub(crate) fn log_change(before: &Log, now: &Log) -> Option<String> {
-    let same = before.after(0).iter().zip(now.after(0)).take_while(|(a, b)| a == b).count();
-    let removed = entries(same as Index, &before.after(0)[same..]);
-    let added = entries(same as Index, &now.after(0)[same..]);
-    match (before.after(0).len() > same, now.after(0).len() > same) {
+    if before.base() != now.base() {
+        return Some(format!("had the log {}; has {}", log(before), log(now)));
+    }
+    let base = before.base().index;
+    let (before, now) = (before.after(base), now.after(base));
+    let same = before.iter().zip(now).take_while(|(a, b)| a == b).count();
+    let removed = entries(base + same as Index, &before[same..]);
+    let added = entries(base + same as Index, &now[same..]);
+    match (before.len() > same, now.len() > same) {
         (true, _) => Some(format!("replaces {removed} by {added}")),
         (false, true) => Some(format!("appends {added}")),
         (false, false) => None,
     }
 }
 
-/// A log: each entry as index@term.
+/// A log: each entry as index@term; before the bar the last one that a snapshot covers.
 pub(crate) fn log(log: &Log) -> String {
-    entries(0, log.after(0))
+    let base = log.base();
+    let entries = entries(base.index, log.after(base.index));
+    match base.index {
+        0 => entries,
+        _ => format!("{} | {entries}", at(base)),
+    }
 }
 
 fn entries(after: Index, entries: &[Entry]) -> String {
@@ -115,7 +146,13 @@ fn request(f: &mut fmt::Formatter<'_>, request: &Request) -> fmt::Result {
             let entries = entries(args.prev_log_index, &args.entries);
             write!(f, "AppendEntries term={term} prev={prev} {entries} commit={commit}")
         }
+        Request::InstallSnapshot(args) => install(f, args),
     }
+}
+
+fn install(f: &mut fmt::Formatter<'_>, args: &InstallSnapshotArgs) -> fmt::Result {
+    let last = LogPosition { term: args.last_included_term, index: args.last_included_index };
+    write!(f, "InstallSnapshot term={} last={} {}", args.term, at(last), data(&args.data))
 }
 
 fn reply(f: &mut fmt::Formatter<'_>, reply: &Reply) -> fmt::Result {
@@ -127,6 +164,7 @@ fn reply(f: &mut fmt::Formatter<'_>, reply: &Reply) -> fmt::Result {
             write!(f, "RequestVote reply term={} granted={}", reply.term, reply.vote_granted)
         }
         Reply::AppendEntries(reply) => append_reply(f, reply),
+        Reply::InstallSnapshot(reply) => write!(f, "InstallSnapshot reply term={}", reply.term),
     }
 }
 

@@ -2,21 +2,24 @@
 
 mod oracle;
 mod random;
+mod service;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use raft::core::{
     CallId, Config, Effect, Input, Moment, Node, PersistentState, Reply, Request, RequestId,
-    ServerId, Update, WriteId,
+    ServerId, ToApply, Update, WriteId,
 };
 
 use oracle::{Before, Oracle};
 pub(crate) use random::Random;
+use service::Service;
 
 /// A server: its incarnation, if it is up, and its disk.
 struct Server {
     node: Option<Node>,
+    service: Service,
     incarnation: u64,
     durable: PersistentState,
     pending: Vec<(WriteId, Update)>,
@@ -43,6 +46,8 @@ pub(crate) struct Simulation {
     pub(crate) oracle: Oracle,
     pub(crate) crashes: u64,
     pub(crate) duplicates: u64,
+    /// Snapshots that a leader sent and a service was told of.
+    pub(crate) snapshots_applied: u64,
     servers: Vec<Server>,
     in_flight: Vec<Message>,
     /// The servers on one side of a cut.
@@ -67,6 +72,7 @@ impl Simulation {
             oracle: Oracle::default(),
             crashes: 0,
             duplicates: 0,
+            snapshots_applied: 0,
             servers,
             in_flight: Vec::new(),
             side: BTreeSet::new(),
@@ -84,13 +90,16 @@ impl Simulation {
         let id = self.random.index(self.servers.len());
         match self.random.below(100) {
             0..8 => self.pass_time(),
-            8..58 => self.deliver_any(false),
-            58..63 => self.deliver_any(true),
-            63..65 => self.lose_any(),
-            65..72 => self.propose(id),
-            72..73 => self.cut(),
-            73..74 => self.side.clear(),
-            74..97 => self.persist_some(id),
+            8..55 => self.deliver_any(false),
+            55..60 => self.deliver_any(true),
+            60..62 => self.lose_any(),
+            62..69 => self.propose(id),
+            69..70 => self.cut(),
+            70..71 => self.side.clear(),
+            71..91 => self.persist_some(id),
+            91..95 => self.apply_some(id),
+            95..96 => self.snapshot(id),
+            96..97 => self.leave_behind(),
             97..98 => self.crash(id),
             _ => (0..self.servers.len()).for_each(|id| self.start(id)),
         }
@@ -185,6 +194,22 @@ impl Simulation {
         self.side = (0..self.servers.len()).filter(|_| self.random.one_in(2)).collect();
     }
 
+    /// Those on a leader's side of a cut get on, and forget what the others do not have.
+    fn leave_behind(&mut self) {
+        self.cut();
+        let all = 0..self.servers.len();
+        for _ in 0..3 {
+            all.clone().for_each(|id| self.propose(id));
+            self.deliver_all();
+            all.clone().for_each(|id| self.persist_all(id));
+            self.deliver_all();
+        }
+        for id in all {
+            while self.apply_one(id) {}
+            self.snapshot(id);
+        }
+    }
+
     fn lose_any(&mut self) {
         if !self.in_flight.is_empty() {
             let index = self.random.index(self.in_flight.len());
@@ -226,6 +251,32 @@ impl Simulation {
         });
     }
 
+    /// Has a server's service apply some of what it is told.
+    fn apply_some(&mut self, id: ServerId) {
+        for _ in 0..=self.random.below(8) {
+            self.apply_one(id);
+        }
+    }
+
+    fn apply_one(&mut self, id: ServerId) -> bool {
+        let Server { node: Some(node), service, .. } = &mut self.servers[id] else { return false };
+        let Some(next) = node.next_to_apply(service.applied()) else { return false };
+        self.snapshots_applied += u64::from(matches!(next, ToApply::Snapshot(_)));
+        service.apply(&next);
+        self.oracle.applies(id, service);
+        true
+    }
+
+    /// Has a server's service make a snapshot of what it has applied, or of less.
+    fn snapshot(&mut self, id: ServerId) {
+        let applied = self.servers[id].service.applied();
+        let index = applied - self.random.below(3).min(applied);
+        let data = self.oracle.snapshot_at(index);
+        self.drive(id, |node, effects| {
+            node.compact(index, data, effects);
+        });
+    }
+
     /// Has a server that is up do something, and checks what it does.
     fn drive(&mut self, id: ServerId, act: impl FnOnce(&mut Node, &mut Vec<Effect>)) {
         let server = &mut self.servers[id];
@@ -263,7 +314,8 @@ impl Simulation {
             }
             Effect::Answer { id: request_id, reply } => {
                 let asked = server.requests[request_id.0 as usize].clone();
-                self.oracle.reply_leaves(id, &asked.request, &reply, &server.durable);
+                let node = server.node.as_ref().expect("whoever answers is up");
+                self.oracle.reply_leaves(node, &asked.request, &reply, &server.durable);
                 let (from, to, reply) = (id, asked.from, Some(reply));
                 self.in_flight.push(Message { from, to, reply, ..asked });
             }
@@ -327,6 +379,8 @@ impl Simulation {
         if server.node.is_none() {
             let node = Node::new(id, servers, config, server.durable.clone(), moment);
             server.node = Some(node.expect("the disk holds what a server of this cluster wrote"));
+            server.service = Service::restored(&server.durable);
+            self.oracle.applies(id, &server.service);
         }
     }
 
@@ -339,6 +393,7 @@ impl Server {
     fn new(random: &mut Random) -> Self {
         Self {
             node: None,
+            service: Service::default(),
             incarnation: 0,
             durable: PersistentState::default(),
             pending: Vec::new(),

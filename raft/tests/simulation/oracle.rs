@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use raft::core::{
     AppendEntriesArgs, AppendEntriesReply, Entry, HardState, Index, Log, LogPosition, LogUpdate,
-    Node, PersistentState, Reply, Request, ServerId, Term,
+    Node, PersistentState, Reply, Request, ServerId, SnapshotData, Term,
 };
+
+use super::service::Service;
 
 #[derive(Default)]
 pub(crate) struct Oracle {
@@ -16,6 +18,8 @@ pub(crate) struct Oracle {
     entries: BTreeMap<(Index, Term), (Entry, Term)>,
     /// Entries 1, 2, ... as somebody committed them.
     committed: Vec<Entry>,
+    /// What a service is that has applied the first n entries, as the first one was that had.
+    services: Vec<Service>,
     pub(crate) rejections: u64,
     pub(crate) replaced: u64,
 }
@@ -24,6 +28,7 @@ pub(crate) struct Oracle {
 pub(crate) struct Before {
     term: Term,
     commit_index: Index,
+    base: LogPosition,
     last_log: LogPosition,
     is_leader: bool,
 }
@@ -33,6 +38,7 @@ impl Before {
         Self {
             term: node.current_term(),
             commit_index: node.commit_index(),
+            base: node.log().base(),
             last_log: node.last_log(),
             is_leader: node.is_leader(),
         }
@@ -53,10 +59,13 @@ impl Oracle {
         let (id, term) = (node.id(), node.current_term());
         assert!(term >= before.term, "the term of S{id} went back");
         assert!(node.commit_index() >= before.commit_index, "S{id} takes a commit back");
+        let base = node.log().base();
+        assert!(base.index >= before.base.index, "S{id} goes back to an older snapshot");
+        assert!(base.index <= node.commit_index(), "S{id} compacted what is not committed");
         if node.is_leader() {
             self.observe_leader(node, durable);
             if before.is_leader && before.term == term {
-                let kept = node.log().contains(before.last_log);
+                let kept = has(node.log(), before.last_log);
                 assert!(kept, "S{id}, a leader, deletes entries of its own log");
             }
         }
@@ -98,13 +107,13 @@ impl Oracle {
     /// A server commits up to an index. State Machine Safety: nobody ever committed another entry
     /// there. And what is committed survives any minority's crash: it is on a majority of disks.
     pub(crate) fn commits_up_to(&mut self, node: &Node, disks: &[&PersistentState]) {
-        let entries = node.log().after(0);
-        for (index, entry) in (1..=node.commit_index()).zip(entries) {
+        let base = node.log().base().index;
+        for (index, entry) in (base + 1..=node.commit_index()).zip(node.log().after(base)) {
             match self.committed.get(index as usize - 1) {
                 Some(first) => assert_eq!(entry, first, "two entries are committed at {index}"),
                 None => {
                     let position = LogPosition { term: entry.term, index };
-                    let copies = disks.iter().filter(|disk| disk.log.contains(position)).count();
+                    let copies = disks.iter().filter(|disk| has(&disk.log, position)).count();
                     assert!(
                         2 * copies > disks.len(),
                         "the entry at {index} is committed, but only {copies} disks have it"
@@ -113,6 +122,27 @@ impl Oracle {
                 }
             }
         }
+    }
+
+    /// A service has applied something, or restored itself. State Machine Safety across snapshots:
+    /// whichever way it came there, it is what all others are who have applied as much.
+    pub(crate) fn applies(&mut self, id: ServerId, service: &Service) {
+        let applied = service.applied() as usize;
+        if self.services.is_empty() {
+            self.services.push(Service::default());
+        }
+        match self.services.get(applied) {
+            Some(first) => assert_eq!(service, first, "S{id} is not what others were there"),
+            None => {
+                assert_eq!(applied, self.services.len(), "S{id} has what nobody has applied");
+                self.services.push(*service);
+            }
+        }
+    }
+
+    /// The snapshot of any service that has applied so much.
+    pub(crate) fn snapshot_at(&self, index: Index) -> SnapshotData {
+        self.services[index as usize].to_snapshot()
     }
 
     /// Leader Completeness, for a leader that was elected before the commit was noticed.
@@ -132,18 +162,23 @@ impl Oracle {
                 self.vote(id, args.term, id, durable);
             }
             Request::AppendEntries(args) => check_term(id, args.term, durable),
+            Request::InstallSnapshot(args) => {
+                check_term(id, args.term, durable);
+                let expected = self.snapshot_at(args.last_included_index);
+                assert_eq!(args.data, expected, "S{id} sends a snapshot of another index");
+            }
         }
     }
 
     /// A reply leaves a server with this on its disk.
     pub(crate) fn reply_leaves(
         &mut self,
-        id: ServerId,
+        node: &Node,
         request: &Request,
         reply: &Reply,
         durable: &PersistentState,
     ) {
-        let hard_state = durable.hard_state;
+        let (id, hard_state) = (node.id(), durable.hard_state);
         match (request, reply) {
             (Request::RequestVote(args), Reply::RequestVote(reply)) => {
                 check_term(id, reply.term, hard_state);
@@ -157,6 +192,12 @@ impl Oracle {
                 check_term(id, reply.term, hard_state);
                 self.rejections += u64::from(reply.conflict.is_some());
                 check_stored(id, args, *reply, durable);
+            }
+            (Request::InstallSnapshot(args), Reply::InstallSnapshot(reply)) => {
+                check_term(id, reply.term, hard_state);
+                let (term, index) = (args.last_included_term, args.last_included_index);
+                let is_stored = has(&durable.log, LogPosition { term, index });
+                assert!(is_stored || reply.term > args.term, "S{id} has no snapshot up to {index}");
             }
             _ => panic!("{reply:?} is no answer to {request:?}"),
         }
@@ -172,10 +213,15 @@ impl Oracle {
     }
 }
 
+/// Whether a log has an entry, or a snapshot that covers it.
+fn has(log: &Log, position: LogPosition) -> bool {
+    position.index <= log.base().index || log.contains(position)
+}
+
 fn check_leader_has(leader: &Node, index: Index, entry: &Entry) {
     let (id, term) = (leader.id(), leader.current_term());
-    let has = leader.log().contains(LogPosition { term: entry.term, index });
-    assert!(has, "S{id} leads term {term} without the entry at {index}, which is committed");
+    let is_there = has(leader.log(), LogPosition { term: entry.term, index });
+    assert!(is_there, "S{id} leads term {term} without the entry at {index}, which is committed");
 }
 
 /// No server speaks of a term that it might not know after a crash.
@@ -198,7 +244,6 @@ fn check_stored(
     if reply.success && durable.hard_state.current_term == reply.term {
         let last_term = args.entries.last().map_or(args.prev_log_term, |entry| entry.term);
         let last = LogPosition { term: last_term, index: args.last_index() };
-        let log: &Log = &durable.log;
-        assert!(log.contains(last), "S{id} says that it has {last:?}, but its disk has not");
+        assert!(has(&durable.log, last), "S{id} says that it has {last:?}, but its disk has not");
     }
 }
