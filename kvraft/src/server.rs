@@ -105,7 +105,7 @@ impl<R: RaftNode, S: StateMachine> Server<R, S> {
             helpers: Pool::in_current_group("helper"),
         });
         server.spawn("service-applier", move |server| server.run_applier(&applied, &death));
-        server.spawn("watcher", |server| server.run_watcher());
+        server.spawn("watcher", Self::run_watcher);
         server
     }
 
@@ -332,7 +332,7 @@ impl<R: RaftNode, S: StateMachine> Server<R, S> {
     }
 
     fn stop(&self) {
-        self.step(|state, outbox| state.kill(outbox));
+        self.step(State::kill);
         self.raft.kill();
         self.helpers.close();
     }
