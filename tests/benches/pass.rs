@@ -16,7 +16,8 @@ use harness::runner::{Implementation, TestCase, simulate};
 use labrt::sim::Config;
 use labrt::time::Instant;
 
-const OURS: Implementation = Implementation::new().raft::<raft::Raft>();
+const OURS: Implementation =
+    Implementation::new().raft::<raft::Raft>().kv::<kvraft::KvServer<raft::Raft>>();
 
 const PASSES: u64 = 5;
 const SWITCHES: u64 = 2_000_000;

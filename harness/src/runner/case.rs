@@ -67,6 +67,10 @@ impl Implementation {
         Self { raft: None, kv: None }
     }
 
+    pub(super) fn has_raft(&self) -> bool {
+        self.raft.is_some()
+    }
+
     /// This Raft.
     #[must_use]
     pub const fn raft<R: RaftNode>(self) -> Self {

@@ -47,8 +47,8 @@ pub fn main(
     implementation: Implementation,
     suites: &[&'static [TestCase]],
 ) -> ExitCode {
-    let all = suites.iter().copied().flatten();
-    let cases: Vec<&'static TestCase> = all.filter(|case| case.concerns(&implementation)).collect();
+    let (cases, foreign): (Vec<&'static TestCase>, Vec<_>) =
+        suites.iter().copied().flatten().partition(|case| case.concerns(&implementation));
     for case in &cases {
         assert!(case.is_complete(), "{} has no claim, no ground for it, or no points", case.name);
     }
@@ -76,9 +76,31 @@ pub fn main(
     }
     match &arguments.filter {
         Some(filter) if selected.is_empty() && names_a_part(filter) => {
-            refuse(&no_match(filter, &cases))
+            let named = foreign.iter().any(|case| is_selected(&arguments, case));
+            nothing_selected(filter, named, &implementation, &cases)
         }
         _ => Run::new(package, arguments, settings, cases.len()).all(&selected),
+    }
+}
+
+/// A filter names a part, and none of the tests here. That is a mistake, unless they are tests of a
+/// Raft that is tested elsewhere, and only a service on it here.
+fn nothing_selected(
+    filter: &str,
+    is_foreign: bool,
+    implementation: &Implementation,
+    cases: &[&TestCase],
+) -> ExitCode {
+    match (is_foreign, implementation.has_raft()) {
+        (false, _) => refuse(&no_match(filter, cases)),
+        (true, true) => refuse(&format!(
+            "{filter:?} is about a key-value service, and this target has none; with one it says \
+             tests::main!(MyRaft, MyKv)"
+        )),
+        (true, false) => {
+            println!("\n{filter:?} is about a Raft, and this target tests a service on one only\n");
+            ExitCode::SUCCESS
+        }
     }
 }
 

@@ -31,9 +31,7 @@ pub type Command = Arc<[u8]>;
 /// The order is the one that section 5.4.1 calls *up-to-date*: the later term wins, and with equal
 /// terms the longer log. The derived order compares the fields from top to bottom, so their order
 /// here is the rule.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LogPosition {
     /// The entry's term; 0 before the first entry.
     pub term: Term,
@@ -224,7 +222,11 @@ impl Log {
             return None;
         }
         let Self { base, .. } = self;
-        assert_eq!(last, base.term, "a leader has another entry at {}, which is committed", base.index);
+        assert_eq!(
+            last, base.term,
+            "a leader has another entry at {}, which is committed",
+            base.index
+        );
         Some(*base)
     }
 
@@ -562,7 +564,11 @@ mod tests {
                 let prev_log = log(&leader[..prev]).last();
                 let expected = whole.merge(prev_log, entries(&leader[prev..]));
                 let merged = short.merge(prev_log, entries(&leader[prev..]));
-                assert_eq!(merged.ok(), expected.ok(), "{own:?} after {base}, {leader:?} from {prev}");
+                assert_eq!(
+                    merged.ok(),
+                    expected.ok(),
+                    "{own:?} after {base}, {leader:?} from {prev}"
+                );
                 assert_eq!(terms(&short), terms(&whole)[base..]);
             }
         }

@@ -252,7 +252,8 @@ impl<R: Role> RawNode<R> {
         id: RequestId,
         args: InstallSnapshotArgs,
     ) -> AnyNode {
-        let reply = Reply::InstallSnapshot(InstallSnapshotReply { term: self.server.current_term() });
+        let reply =
+            Reply::InstallSnapshot(InstallSnapshotReply { term: self.server.current_term() });
         if args.term < self.server.current_term() {
             self.server.answer(id, reply);
             return self.wrap();

@@ -15,9 +15,7 @@ use labrt::time::Instant;
 use super::rpc::{self, Call, RaftRpcClient};
 use super::state::{Answer, State, ToDo, View};
 use super::writer;
-use crate::core::{
-    Config, Input, Moment, Node, Reply, Request, ServerId, SnapshotData, WriteId,
-};
+use crate::core::{Config, Input, Moment, Node, Reply, Request, ServerId, SnapshotData, WriteId};
 
 pub(super) struct Shell {
     pub(super) peers: Vec<RaftRpcClient>,
@@ -40,12 +38,7 @@ pub(super) struct Shell {
 }
 
 impl Shell {
-    pub(super) fn new(
-        peers: Vec<ClientEnd>,
-        me: ServerId,
-        disk: Disk,
-        config: Config,
-    ) -> Self {
+    pub(super) fn new(peers: Vec<ClientEnd>, me: ServerId, disk: Disk, config: Config) -> Self {
         let started = Instant::now();
         let journal = disk.journal();
         let persistent = writer::restore(me, &journal);

@@ -238,7 +238,10 @@ mod tests {
 
     /// One entry that takes the place of all after an index.
     fn entry_after(after: Index) -> Record {
-        Record::Update { hard_state: None, log: Some(LogUpdate { after, entries: entries(3, 1, 2) }) }
+        Record::Update {
+            hard_state: None,
+            log: Some(LogUpdate { after, entries: entries(3, 1, 2) }),
+        }
     }
 
     fn hard_state() -> HardState {
@@ -283,14 +286,18 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "record 1 of its journal, 8 bytes, is not what a Raft server wrote: a \
-                               journal begins but once")]
+    #[should_panic(
+        expected = "record 1 of its journal, 8 bytes, is not what a Raft server wrote: a \
+                               journal begins but once"
+    )]
     fn a_base_in_the_middle_is_refused() {
         restored_with_snapshot(&[base(2, 9), base(2, 10)], b"ten");
     }
 
     #[test]
-    #[should_panic(expected = "S1 cannot start: its disk has a snapshot, but no log that follows it")]
+    #[should_panic(
+        expected = "S1 cannot start: its disk has a snapshot, but no log that follows it"
+    )]
     fn a_snapshot_without_a_base_is_refused() {
         restored_with_snapshot(&[entry_after(0)], b"one");
     }

@@ -58,9 +58,8 @@ impl Service {
 
     fn from_snapshot(data: &[u8]) -> Self {
         let (applied, digest) = data.split_at(size_of::<Index>());
-        let number = |bytes: &[u8]| {
-            u64::from_be_bytes(bytes.try_into().expect("a snapshot is two numbers"))
-        };
+        let number =
+            |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().expect("a snapshot is two numbers"));
         Self { applied: number(applied), digest: number(digest) }
     }
 }
