@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use contract::{ApplyMsg, Disk, Index, RaftNode, ReadIndexError, Term, TransferError};
 use labrpc::{ClientEnd, Service};
-use labrt::channel::{SendTimeoutError, Sender};
-use labrt::sync::{Condvar, Mutex};
+use labrt::channel::{self, Receiver, SendTimeoutError, Sender};
+use labrt::sync::{Mutex, Shared};
 use labrt::thread::{self, Builder};
 use labrt::time::Duration;
 
@@ -30,8 +30,10 @@ pub(crate) enum ReadIndex {
 pub(crate) struct OneLog(Arc<Inner>);
 
 struct Inner {
-    state: Mutex<State>,
-    changed: Condvar,
+    /// No lock: a server that is paused while it holds one would stop all the others.
+    state: Shared<State>,
+    /// Wakes each server's applier.
+    wake: Vec<(Sender<()>, Receiver<()>)>,
 }
 
 struct State {
@@ -86,13 +88,21 @@ impl OneLog {
             ballast: 0,
             transfers: Vec::new(),
         };
-        Self(Arc::new(Inner { state: Mutex::new(state), changed: Condvar::new() }))
+        let wake = (0..servers).map(|_| channel::bounded(1)).collect();
+        Self(Arc::new(Inner { state: Shared::new(state), wake }))
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = change(&mut self.0.state.lock());
-        self.0.changed.notify_all();
+        let result = self.0.state.with(change);
+        for (wake, _) in &self.0.wake {
+            // One that was woken and has not looked yet need not be woken again.
+            let _ = wake.try_send(());
+        }
         result
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        self.0.state.with(|state| look(state))
     }
 
     /// A new term, and its leader.
@@ -144,31 +154,31 @@ impl OneLog {
 
     /// How often a leader was offered something.
     pub(crate) fn starts(&self) -> u64 {
-        self.0.state.lock().starts
+        self.look(|state| state.starts)
     }
 
     /// How often a confirmation was asked for.
     pub(crate) fn read_indexes(&self) -> u64 {
-        self.0.state.lock().read_indexes
+        self.look(|state| state.read_indexes)
     }
 
     pub(crate) fn last_index(&self) -> Index {
-        self.0.state.lock().entries.len() as Index
+        self.look(|state| state.entries.len() as Index)
     }
 
     /// How often a leader was asked for a confirmation.
     pub(crate) fn confirmations(&self) -> u64 {
-        self.0.state.lock().confirmations
+        self.look(|state| state.confirmations)
     }
 
     /// How often a server took a snapshot.
     pub(crate) fn snapshots(&self) -> u64 {
-        self.0.state.lock().snapshots
+        self.look(|state| state.snapshots)
     }
 
     /// Which index a server's snapshot covers.
     pub(crate) fn covered(&self, server: usize) -> Index {
-        self.0.state.lock().covered[server]
+        self.look(|state| state.covered[server])
     }
 
     /// Has every server's state be larger by so many bytes, which no snapshot makes smaller.
@@ -178,7 +188,7 @@ impl OneLog {
 
     /// Who was to hand over to whom.
     pub(crate) fn transfers(&self) -> Vec<(usize, usize)> {
-        self.0.state.lock().transfers.clone()
+        self.look(|state| state.transfers.clone())
     }
 
     /// Server `me` on this log.
@@ -253,12 +263,12 @@ impl OneLogNode {
     }
 
     fn wait_for_message(&self, applied: Index) -> Option<ApplyMsg> {
-        let mut state = self.log.0.state.lock();
         while !*self.killed.lock() {
-            if let Some(message) = state.next_for(self.me, applied) {
-                return Some(message);
+            let message = self.log.look(|state| state.next_for(self.me, applied));
+            if message.is_some() {
+                return message;
             }
-            self.log.0.changed.wait_for(&mut state, PATIENCE);
+            let _ = self.log.0.wake[self.me].1.recv_timeout(PATIENCE);
         }
         None
     }
@@ -272,7 +282,7 @@ impl OneLogNode {
             covered = index;
             snapshot
         });
-        let stored = self.log.0.state.lock().stored(self.me, covered);
+        let stored = self.log.look(|state| state.stored(self.me, covered));
         let state = [covered.to_le_bytes().to_vec(), vec![0; stored]].concat();
         self.disk.persister().save(state, snapshot);
         self.log.change(|state| state.covered[self.me] = covered);
@@ -313,7 +323,7 @@ impl RaftNode for OneLogNode {
     }
 
     fn start(&self, command: Vec<u8>) -> Option<(Index, Term)> {
-        let takes = self.log.0.state.lock().start_takes;
+        let takes = self.log.look(|state| state.start_takes);
         if !takes.is_zero() {
             thread::sleep(takes);
         }
@@ -329,8 +339,7 @@ impl RaftNode for OneLogNode {
     }
 
     fn get_state(&self) -> (Term, bool) {
-        let state = self.log.0.state.lock();
-        (state.term, state.leader == Some(self.me))
+        self.log.look(|state| (state.term, state.leader == Some(self.me)))
     }
 
     fn snapshot(&self, index: Index, snapshot: Vec<u8>) {
@@ -372,6 +381,6 @@ impl RaftNode for OneLogNode {
 
     fn kill(&self) {
         *self.killed.lock() = true;
-        self.log.0.changed.notify_all();
+        let _ = self.log.0.wake[self.me].0.try_send(());
     }
 }
