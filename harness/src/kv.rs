@@ -1,13 +1,14 @@
 //! A cluster that serves a key-value store, and clients whose every operation is taken down.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::{Clerk, KvNode, SessionEnded};
 use labrpc::{ClientEnd, Faults};
 use labrt::random::{self, SliceRandom};
-use labrt::time;
+use labrt::thread;
+use labrt::time::{self, Instant};
 use linearizability::{KvInput, KvOperation, Recorder, Verdict};
-use std::time::Duration;
 
 use crate::server::KvKind;
 use crate::{Cluster, Summary};
@@ -20,6 +21,11 @@ pub struct KvSetup {
     /// What the servers are given as `max_raft_state`.
     pub max_raft_state: Option<usize>,
 }
+
+/// A server has so long to take a snapshot when its Raft's state has become too large.
+const SNAPSHOT_WITHIN: Duration = Duration::from_secs(1);
+/// How often somebody who waits looks again.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 type History = Recorder<KvInput, Option<String>>;
 
@@ -85,26 +91,27 @@ impl KvCluster {
         }
     }
 
-    /// That the persisted state of Raft is no larger than the labs allow: eight times
-    /// `max_raft_state`, if there is one; and that there is no snapshot, if there is none.
+    /// That the persisted state of Raft is no larger than the labs allow, eight times
+    /// `max_raft_state`, once the servers have had a second's time to take snapshots; and that there
+    /// is no snapshot, if there is no `max_raft_state`.
     ///
     /// # Panics
     /// If it is.
     pub fn check_sizes(&self) {
-        match self.setup.max_raft_state {
-            Some(max) => {
-                let size = self.servers.largest_raft_state();
-                assert!(
-                    size <= 8 * max,
-                    "a server keeps {size} bytes of Raft's state; {} are allowed, which is 8 \
-                     times max_raft_state",
-                    8 * max
-                );
-            }
-            None => {
-                let size = self.servers.largest_snapshot();
-                assert!(size == 0, "a server took a snapshot, of {size} bytes, though it must not");
-            }
+        let Some(max) = self.setup.max_raft_state.map(|max| 8 * max) else {
+            let size = self.servers.largest_snapshot();
+            assert!(size == 0, "a server took a snapshot, of {size} bytes, though it must not");
+            return;
+        };
+        let started = Instant::now();
+        while self.servers.largest_raft_state() > max {
+            assert!(
+                started.elapsed() < SNAPSHOT_WITHIN,
+                "a server keeps {} bytes of Raft's state for {SNAPSHOT_WITHIN:?}; {max} are \
+                 allowed, which is 8 times max_raft_state",
+                self.servers.largest_raft_state(),
+            );
+            thread::sleep(LOOK_EVERY);
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use harness::runner::TestCase;
 use harness::{KvCluster, KvSetup, LEADER_WITHIN};
+use labrpc::Faults;
 use labrt::thread::{self, sleep};
 
 use crate::kv_3a::{must_read, speed, swarm_of_faults};
@@ -195,23 +196,20 @@ fn snapshot_overtakes(kv: &KvCluster) {
     read_all(kv, Keys::Shared);
 }
 
-/// A client's append is carried out, and the answers to it are lost. Then others do so much that it
-/// is in snapshots only; every server crashes and comes back; and the client goes on trying.
+/// A client's append is carried out, and the answers to it are lost. Others do so much meanwhile
+/// that it is in snapshots only, and a server that was cut off gets it with one. Then either every
+/// server crashes and comes back, or that one is elected; and the client goes on trying.
 fn sessions_survive_snapshot(kv: &KvCluster) {
     let servers = &kv.servers;
-    let network = servers.network();
-    let lose_answers = |ppm| {
-        for server in 0..servers.len() {
-            let faults = network.faults(server, servers.len());
-            let faults = labrpc::Faults { reply_loss_ppm: ppm, ..faults };
-            network.set_faults(server, servers.len(), &faults);
-        }
-    };
+    let mut script = servers.script();
     let mut client = kv.client(0);
     let mut written = "x 0 y".to_string();
     client.put("k", &written);
     for round in 1..=4 {
-        lose_answers(1_000_000);
+        let leader = servers.wait_for_agreed_leader(LEADER_WITHIN);
+        let [away, _] = others(servers, leader);
+        servers.disconnect(away);
+        lose_answers_to_first_client(kv, 1_000_000);
         let token = format!("x {round} y");
         written.push_str(&token);
         let append = thread::spawn(move || {
@@ -223,12 +221,26 @@ fn sessions_survive_snapshot(kv: &KvCluster) {
         sleep(secs(2));
         others.end();
         kv.check_sizes();
-        (0..3).for_each(|server| servers.crash(server));
-        (0..3).for_each(|server| servers.restart(server));
-        sleep(ms(500));
-        lose_answers(0);
+        servers.connect(away);
+        sleep(secs(1));
+        if script.chance(500_000) {
+            (0..3).for_each(|server| servers.crash(server));
+            (0..3).for_each(|server| servers.restart(server));
+            sleep(ms(500));
+        } else {
+            servers.elect(away, secs(10));
+        }
+        lose_answers_to_first_client(kv, 0);
         client = join_all(vec![append]).remove(0);
         must_read(&mut client, "k", &written);
+    }
+}
+
+fn lose_answers_to_first_client(kv: &KvCluster, ppm: u32) {
+    let (network, client) = (kv.servers.network(), kv.servers.len());
+    for server in 0..kv.servers.len() {
+        let faults = network.faults(server, client);
+        network.set_faults(server, client, &Faults { reply_loss_ppm: ppm, ..faults });
     }
 }
 

@@ -59,8 +59,8 @@ pub(crate) fn generic(kv: &KvCluster, trouble: Trouble) {
         if trouble.crashes {
             restart_all_at_once(kv);
         }
-        kv.check_sizes();
         read_all(kv, keys);
+        kv.check_sizes();
     }
 }
 

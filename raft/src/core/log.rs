@@ -221,13 +221,9 @@ impl Log {
         if prev.index + known as Index != self.base.index {
             return None;
         }
-        let Self { base, .. } = self;
-        assert_eq!(
-            last, base.term,
-            "a leader has another entry at {}, which is committed",
-            base.index
-        );
-        Some(*base)
+        let LogPosition { term, index } = self.base;
+        assert_eq!(last, term, "a leader has another entry at {index}, which is committed");
+        Some(self.base)
     }
 
     /// Forgets the entries up to `index`, which a snapshot covers.

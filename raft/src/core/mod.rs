@@ -104,7 +104,47 @@
 //! alone: otherwise each delayed answer would start another series of them.
 //!
 //! A lost RPC is not repeated as such. Each heartbeat carries what its receiver lacks, up to a
-//! limit in bytes; it, or the next election, is the repetition.
+//! limit in bytes; it, or the next election, is the repetition. But a server that has left some
+//! heartbeats without any answer is most likely down or cut off, and to send it a long tail ten
+//! times a second is a waste: then heartbeats carry nothing, until something is answered. The
+//! answer gets the tail.
+//!
+//! # Snapshots
+//!
+//! A log cannot grow for ever (section 7). Now and then the service writes its state down, and
+//! hands it over together with the index of the last command that went into it
+//! ([`Node::compact`]). The log up to there has done its duty: it goes, and the snapshot takes its
+//! place. What remains of the last entry are its index and term, the log's *base*. It is needed
+//! still: for the comparison when the next entry arrives, and for the vote if nothing follows.
+//!
+//! Each server does so by itself. All that a snapshot covers is committed, so it is the same for
+//! all, whoever's it is, and there is nothing to agree on. From this one fact follows what the base
+//! does to the rules above:
+//!
+//! * An AppendEntries that begins before the receiver's base, a late one, need not be compared up to
+//!   there. It is taken up from the base on (`log.rs`).
+//! * A refusal that names a term tells the first index that the follower *still* has of it. What
+//!   came before agrees anyway.
+//! * After a restart the commit index begins at the base, and so does the service: it restores
+//!   itself from the snapshot, and the first thing it is told is what comes after
+//!   ([`Node::next_to_apply`]).
+//!
+//! A leader may have compacted what a follower lacks. Then it sends the snapshot itself,
+//! *InstallSnapshot* (Figure 13). The follower replaces its own snapshot, and its log: entries
+//! beyond remain if its log has the very entry that the base names, for then they may be the
+//! leader's too; otherwise its log is of no use. But if it knows by itself that all up to there is
+//! committed, the snapshot is old news and changes nothing: it came late, or twice. Whichever it
+//! was, the answer says the same, "I have all up to there on my disk", and that is what the leader
+//! makes of it: `match_index`. So an answer to any snapshot of the term is true, be it ever so late.
+//!
+//! The service hears of a snapshot in the place of the commands it never got. It asks for what comes
+//! after the last it applied; has that been compacted, it is given the snapshot, and goes on behind
+//! it. So no command is ever applied that a snapshot covered, and no snapshot goes back.
+//!
+//! A snapshot may be large, so it takes three precautions. It is sent in answer to an answer only:
+//! the heartbeat to a follower whose next entry is gone asks for the base, and if the follower has
+//! that after all, none is needed. There is one at a time to each follower. And it is repeated only
+//! if a later heartbeat was answered and it was not, with more patience each time (`progress.rs`).
 //!
 //! # Durability
 //!
@@ -124,6 +164,9 @@
 //! A server counts itself by the same rule as others: a candidate its vote for itself, and a leader
 //! its own copy of an entry, once it is durable. So a leader with a slow disk commits by its
 //! followers' copies, and a cluster of one when its disk is done.
+//!
+//! A snapshot is written like anything else, and with it the log that follows it: at any moment the
+//! disk has the old ones of both or the new ones of both ([`Update`]).
 //!
 //! # PreVote
 //!
@@ -164,8 +207,8 @@
 //!
 //! # What is left out
 //!
-//! * Log compaction: paper, section 7. The log knows that something may come before its first
-//!   entry, but nothing ever does.
+//! * Snapshots in pieces, with `offset` and `done`: Figure 13. One is sent as a whole, as in the
+//!   labs, and so cannot be larger than a message may be (64 MiB with labgob's limits).
 //! * An entry without a command at the beginning of a term, which would commit those of older terms
 //!   at once: paper, section 8. The labs expect their commands at consecutive indices; so an entry
 //!   of an older term may wait for the next command.

@@ -23,6 +23,7 @@
 //! | ticker | the core's next deadline | `Tick` | `ticker.rs` |
 //! | disk writer | something to write, then the disk | `Persisted` | `writer.rs` |
 //! | applier | something committed, then the service | nothing | `applier.rs` |
+//! | the service's own, in `snapshot` | the disk writer | `Node::compact` | `shared.rs` |
 //! | handler, one per request | the core's answer | `Request` | `rpc.rs` |
 //! | caller, one per call | the peer | `Reply` | `rpc.rs` |
 //!
@@ -35,10 +36,11 @@
 //! and in order, for each says what *changed*. While the disk works the server goes on; what it
 //! wants to say meanwhile the core holds back until the write is done.
 //!
-//! **The applier** has a place in the log and takes committed entries after it, some at a time,
-//! when it is ready for them: nothing is queued for a slow service but what is in the log anyway.
-//! The channel to the service is a rendezvous, so the send may take as long as the service likes;
-//! and the service may call this server meanwhile, which is why no lock is held.
+//! **The applier** has a place in the log and takes what comes after it, one committed entry at a
+//! time, when the service is ready for it: nothing is queued for a slow service but what is in the
+//! log anyway. If what comes next has been compacted, it takes the snapshot instead. The channel to
+//! the service is a rendezvous, so the send may take as long as the service likes; and the service
+//! may call this server meanwhile, which is why no lock is held.
 //!
 //! **A handler** takes the core's answer from the step that its request was. If a write stands
 //! before the answer, the handler leaves a channel and blocks until it comes through.
@@ -58,6 +60,18 @@
 //! is durable that step moves the commit index, and wakes the applier. The followers' appliers
 //! follow with the next AppendEntries.
 //!
+//! # One snapshot, from the service to the disk
+//!
+//! `snapshot` has the core forget what the snapshot covers, which leaves an update to the writer, and
+//! waits. The writer sees among what it takes that there is a new snapshot, this one or a leader's.
+//! So it appends none of it, but takes under the same lock *all* there is: hard state, snapshot,
+//! log. That covers every update so far, in whatever order they came, and replaces all that the disk
+//! had, at once. What comes later is appended behind it. When it is durable, `snapshot` returns, so
+//! that a service which looks at the size of the log next sees that it has shrunk.
+//!
+//! The same happens without a new snapshot when most of the journal is garbage (`writer.rs`): votes
+//! alone do not fill a disk.
+//!
 //! # Ends
 //!
 //! A crash unwinds every thread wherever it is, and needs nothing done here. What the next
@@ -66,8 +80,8 @@
 //! term, or an entry less on a majority of disks, and that is what Raft must never do.
 //!
 //! [`kill`](contract::RaftNode::kill) ends the threads one by one: ticker, writer and applier are
-//! woken and leave, idle callers too, the others when their call returns, and the handlers'
-//! channels close. A handler then has no answer, and says just that: its reply is `None`, which the
+//! woken and leave, idle callers too, the others when their call returns, whoever waits for a
+//! snapshot to be written goes, and the handlers' channels close. A handler then has no answer, and says just that: its reply is `None`, which the
 //! caller takes for a lost call. A made-up refusal would have to name a term and would claim that
 //! the logs differ; no answer at all claims nothing. A killed server keeps its term, but leads no
 //! longer.
@@ -78,7 +92,8 @@
 //!
 //! # What is left out
 //!
-//! * Snapshots: paper, section 7. So the journal grows for ever.
+//! * Snapshots beside the running service, by copy-on-write: paper, section 7. A service makes them
+//!   as it likes; Raft has the bytes in memory, once, for as long as they are the newest.
 //! * A limit to callers: a leader has about 70 of them waiting if a peer takes 7 s to fail.
 
 mod applier;
@@ -111,7 +126,6 @@ impl Raft {
     /// # Panics
     ///
     /// If the timing is unsound, or if the disk holds what no server of this cluster wrote.
-    #[expect(clippy::needless_pass_by_value, reason = "it has the shape of `make`")]
     pub fn with_config(
         peers: Vec<ClientEnd>,
         me: usize,
