@@ -126,6 +126,10 @@ impl<S: StateMachine> Client<S> {
                     let call = self.calls.call(server, &request);
                     (Some((call, server)), self.patience.limit())
                 }
+                Step::Try(server) => {
+                    self.calls.call(server, &request);
+                    continue;
+                }
                 Step::Pause(pause) => {
                     turns_left -= 1;
                     (None, jittered(pause))
@@ -168,13 +172,19 @@ impl<S: StateMachine> Client<S> {
                     self.search.lost(server);
                     return Heard::Nothing;
                 }
+                // A reply that makes no sense is none.
                 _ if is_awaited => {
                     self.search.silent(server);
                     return Heard::Nothing;
                 }
-                // It was about an earlier request, or says no more than that its server is not the
-                // one: the search went on from there long ago.
-                _ => left = limit.saturating_sub(began.elapsed()),
+                // It is about an earlier request, or says no more than that its server is not the
+                // one: the search has gone on from there.
+                reply => {
+                    if reply.is_ok() {
+                        self.search.heard(server);
+                    }
+                    left = limit.saturating_sub(began.elapsed());
+                }
             }
         }
         if let Some((_, server)) = asked {

@@ -11,6 +11,10 @@
 //! A hint may be wrong, and two servers may name each other. So within a turn nobody is asked again
 //! who has refused or has not answered in time. Only a call that was *lost* says nothing about the
 //! server: it is repeated once, at once if that server led a moment ago, or when a hint leads there.
+//!
+//! A server that was silent may be dead for long. From then on it is asked in its turn, but nobody
+//! waits for it, until it is heard of again: otherwise each turn would be as long as one's patience
+//! with the dead, and the next leader be found that much later.
 
 use std::time::Duration;
 
@@ -32,8 +36,10 @@ enum Asked {
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Ask this server, by the number of the client's end.
+    /// Ask this server, by the number of the client's end, and wait for it.
     Ask(usize),
+    /// Ask this server and go on: it was silent before.
+    Try(usize),
     /// Nobody was found: wait about so long.
     Pause(Duration),
 }
@@ -44,6 +50,8 @@ pub(crate) struct Search {
     /// The servers' own numbers, as far as they are known.
     numbers: Vec<Option<usize>>,
     asked: Vec<Asked>,
+    /// Who has not answered in time, and was not heard of since.
+    is_silent: Vec<bool>,
     /// Where a turn begins: who answered last, or the beginning of the last turn.
     first: usize,
     /// Whether `first` answered last.
@@ -58,6 +66,7 @@ impl Search {
         Self {
             numbers: vec![None; servers],
             asked: vec![Asked::NotYet; servers],
+            is_silent: vec![false; servers],
             first: 0,
             answered_last: false,
             out_of_turn: None,
@@ -74,6 +83,10 @@ impl Search {
         let in_turn = (0..servers).map(|offset| (self.first + offset) % servers);
         let mut not_asked = in_turn.filter(|&server| self.asked[server] == Asked::NotYet);
         match not_asked.find(|&server| available(server)) {
+            Some(server) if self.is_silent[server] => {
+                self.asked[server] = Asked::Enough;
+                Step::Try(server)
+            }
             Some(server) => Step::Ask(server),
             None => Step::Pause(self.end_turn()),
         }
@@ -94,6 +107,12 @@ impl Search {
         self.answered_last = true;
         self.out_of_turn = None;
         self.pause = PAUSE_MIN;
+        self.heard(server);
+    }
+
+    /// The server lives, whatever it said.
+    pub(crate) fn heard(&mut self, server: usize) {
+        self.is_silent[server] = false;
     }
 
     /// The server is there, under its own number, and does not lead. It may know who does.
@@ -114,9 +133,10 @@ impl Search {
         self.out_of_turn = is_worth_it.then_some(server);
     }
 
-    /// The server has not answered in time, or not in a way that makes sense.
+    /// The server has not answered in time.
     pub(crate) fn silent(&mut self, server: usize) {
         self.asked[server] = Asked::Enough;
+        self.is_silent[server] = true;
     }
 
     fn is_last_answered(&self, server: usize) -> bool {
@@ -131,15 +151,16 @@ mod tests {
     fn asks(search: &mut Search) -> Option<usize> {
         match search.next(|_| true) {
             Step::Ask(server) => Some(server),
+            Step::Try(server) => panic!("{server} was not silent"),
             Step::Pause(_) => None,
         }
     }
 
-    /// A turn in which everybody is silent.
-    fn silent_turn(search: &mut Search) -> Vec<usize> {
+    /// A turn in which everybody refuses, and knows nothing.
+    fn vain_turn(search: &mut Search) -> Vec<usize> {
         let ask = || {
             let server = asks(search)?;
-            search.silent(server);
+            search.refused(server, server, None);
             Some(server)
         };
         std::iter::from_fn(ask).collect()
@@ -149,18 +170,18 @@ mod tests {
     fn a_turn_asks_everybody_once_beginning_with_who_answered_last() {
         let mut search = Search::new(4);
         search.found(2);
-        assert_eq!(silent_turn(&mut search), [2, 3, 0, 1]);
-        assert_eq!(silent_turn(&mut search), [2, 3, 0, 1]);
+        assert_eq!(vain_turn(&mut search), [2, 3, 0, 1]);
+        assert_eq!(vain_turn(&mut search), [2, 3, 0, 1]);
     }
 
     #[test]
     fn pauses_grow_to_a_limit_until_somebody_answers() {
         let mut search = Search::new(1);
         let pause = |search: &mut Search| {
-            search.silent(0);
+            search.refused(0, 0, None);
             match search.next(|_| true) {
                 Step::Pause(pause) => pause,
-                Step::Ask(_) => panic!("the only server was asked"),
+                Step::Ask(_) | Step::Try(_) => panic!("the only server was asked"),
             }
         };
         let pauses: Vec<_> = (0..7).map(|_| pause(&mut search).as_millis()).collect();
@@ -219,6 +240,22 @@ mod tests {
         assert_eq!(asks(&mut search), Some(1));
         search.refused(1, 1, Some(2));
         assert_eq!(asks(&mut search), None);
+    }
+
+    #[test]
+    fn nobody_waits_for_who_was_silent_until_it_is_heard_of() {
+        let mut search = Search::new(2);
+        search.silent(0);
+        search.refused(1, 1, None);
+        assert_eq!(asks(&mut search), None);
+        for _ in 0..3 {
+            assert_eq!(search.next(|_| true), Step::Try(0));
+            assert_eq!(asks(&mut search), Some(1));
+            search.refused(1, 1, Some(0));
+            assert_eq!(asks(&mut search), None);
+        }
+        search.heard(0);
+        assert_eq!(asks(&mut search), Some(0));
     }
 
     #[test]

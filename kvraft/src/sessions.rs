@@ -189,11 +189,15 @@ mod tests {
         assert_ne!(next, closed, "an id is never given twice");
     }
 
+    /// A server that lags has not heard of it. In the log it can only be garbage.
     #[test]
-    fn an_id_that_is_not_given_yet_is_not_called_ended() {
-        let mut sessions = Sessions::<u64>::default();
-        let first = sessions.open(10);
-        assert_eq!(sessions.recall(id(SessionId(first.0 + 1), 1)), None);
+    fn an_id_that_is_not_given_yet_is_called_ended_by_the_log_alone() {
+        let mut sessions = Sessions::default();
+        let next = SessionId(sessions.open(10).0 + 1);
+        assert_eq!(sessions.recall(id(next, 1)), None);
+        assert_eq!(execute(&mut sessions, id(next, 1), 7), (Outcome::Ended, false));
+        assert_eq!(sessions.open(10), next);
+        assert_eq!(sessions.recall(id(next, 1)), None);
     }
 
     #[test]
