@@ -30,4 +30,4 @@ pub mod core;
 pub mod shell;
 
 pub use crate::core::Config;
-pub use shell::Raft;
+pub use shell::{Labs, Profile, Raft, Service};

@@ -47,7 +47,7 @@ fn append(cluster: &Arc<Cluster>, count: usize) -> JoinHandle<(Answer, Duration)
             leader_id: 1,
             prev_log_index: 0,
             prev_log_term: 0,
-            entries: vec![Entry { term: TERM, command: [7].as_slice().into() }; count],
+            entries: vec![Entry::command(TERM, [7].as_slice().into()); count],
             leader_commit: 0,
         };
         let answer = cluster.network().client_end(1, 0).call("RaftRpc", "append_entries", &args);

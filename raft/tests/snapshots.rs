@@ -82,7 +82,7 @@ impl Recorder {
         assert_eq!(index, self.applied() + 1, "commands come one after the other");
         self.commands.push(command.clone());
         let _ = self.test.send(ApplyMsg::Command { index, command });
-        if index % SNAPSHOT_EVERY == 0 {
+        if index.is_multiple_of(SNAPSHOT_EVERY) {
             self.snapshot(index);
         }
     }
@@ -229,7 +229,13 @@ fn votes_without_any_command_leave_the_journal_small() {
         cluster.crash(1);
         let (last_log_index, last_log_term) = (0, 0);
         for term in 1_000..3_000 {
-            let args = RequestVoteArgs { term, candidate_id: 1, last_log_index, last_log_term };
+            let args = RequestVoteArgs {
+                term,
+                candidate_id: 1,
+                last_log_index,
+                last_log_term,
+                leadership_transfer: false,
+            };
             let reply: Result<Option<RequestVoteReply>, _> =
                 cluster.network().client_end(1, 0).call("RaftRpc", "request_vote", &args);
             assert_eq!(reply, Ok(Some(RequestVoteReply { term, vote_granted: true })));

@@ -60,8 +60,8 @@ impl RawNode<Candidate> {
         if !self.role.votes.count(voter, self.server.quorum()) {
             return self.wrap();
         }
-        let mut leader = self.lead();
-        leader.send_heartbeats(moment);
+        let mut leader = self.lead(moment);
+        leader.begin(moment);
         leader.wrap()
     }
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::log::LogPosition;
 use super::message::{ServerId, Term};
 
-/// How a server times its elections, and how much it sends at a time. The defaults suit the labs:
-/// at most ten heartbeats a second, and a leader within five seconds.
+/// How a server times its elections, how much it sends at a time, and what it does beyond the
+/// paper's core. The defaults suit the labs: at most ten heartbeats a second, a leader within five
+/// seconds, and nothing that moves indices or roles in ways the labs do not expect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Election time-outs are drawn from this range, its end excluded. The paper's 150-300 ms
@@ -23,6 +24,20 @@ pub struct Config {
     /// How many bytes of entries an AppendEntries carries, one entry being carried at any rate. It
     /// bounds what a follower that was away costs at a time.
     pub max_append_bytes: usize,
+    /// Whether a new leader appends an entry without a command (paper, section 8; dissertation,
+    /// 6.4), so that what older terms left is committed at once, and not with the next command. Off
+    /// under the labs, which count indices.
+    pub no_op: bool,
+    /// Whether [`read_index`](super::Node::read_index) works (dissertation, 6.4): reads that cost a
+    /// round of messages, and no entry.
+    pub read_index: bool,
+    /// Whether a leader steps down that has not heard from a majority for the longest election
+    /// time-out (dissertation, 6.2), and whoever has heard from a leader within the shortest ignores
+    /// requests for votes (paper, section 6; dissertation, 4.2.3). Off under the labs: a leader
+    /// that is cut off goes on to believe in itself there.
+    pub check_quorum: bool,
+    /// Whether [`transfer_leadership`](super::Node::transfer_leadership) works (dissertation, 3.10).
+    pub leadership_transfer: bool,
 }
 
 impl Default for Config {
@@ -32,6 +47,10 @@ impl Default for Config {
             heartbeat_interval: Duration::from_millis(100),
             pre_vote: true,
             max_append_bytes: 1024 * 1024,
+            no_op: false,
+            read_index: false,
+            check_quorum: false,
+            leadership_transfer: false,
         }
     }
 }

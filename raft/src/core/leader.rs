@@ -2,9 +2,10 @@
 //! their own, and find out what is committed (5.3, 5.4).
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::follower::Follower;
-use super::log::{Command, Entry, Index, LogPosition};
+use super::log::{Command, Entry, Index, LogPosition, Payload};
 use super::message::{
     AppendEntriesArgs, AppendEntriesReply, InstallSnapshotArgs, Request, ServerId,
 };
@@ -12,34 +13,38 @@ use super::node::AnyNode;
 use super::persistent::Snapshot;
 use super::progress::Progress;
 use super::raw_node::{RawNode, Role, RoleKind};
+use super::reads::Reads;
 use super::server::Server;
 use super::step::{CallId, Effect, Moment, WriteId};
+use super::transfer::Transfer;
 
 /// The leader of the current term.
 #[derive(Debug, Clone)]
 pub(super) struct Leader {
     /// By server. The leader's own says how much of its log is durable here.
-    progress: Vec<Progress>,
+    pub(super) progress: Vec<Progress>,
     /// Writes of its own entries, oldest first, and where the log ended then.
     own_writes: VecDeque<(WriteId, Index)>,
+    pub(super) reads: Reads,
+    /// The transfer of its leadership that is under way.
+    pub(super) transfer: Option<Transfer>,
 }
 
 impl Leader {
     /// Reinitialized after election (Figure 2). All of its log is durable: a candidate's gets no
     /// entries, and so was written before the vote for itself. (It may have been compacted since.)
-    pub(super) fn new(server: &Server) -> Self {
+    pub(super) fn new(server: &Server, now: Duration) -> Self {
         let last = server.log.last().index;
-        let mut progress = vec![Progress::new(last); server.servers];
-        progress[server.me].accepted(last);
-        Self { progress, own_writes: VecDeque::new() }
+        let mut progress = vec![Progress::new(last, now); server.servers];
+        progress[server.me] = Progress::of_leader(last);
+        Self { progress, own_writes: VecDeque::new(), reads: Reads::default(), transfer: None }
     }
 
-    /// The last entry that a majority has on its disks: the greatest match index that so many
-    /// servers have reached.
-    fn majority_index(&self, quorum: usize) -> Index {
-        let matches = || self.progress.iter().map(|progress| progress.match_index);
-        let is_stored = |index: &Index| matches().filter(|other| other >= index).count() >= quorum;
-        matches().filter(is_stored).max().unwrap_or(0)
+    /// The greatest number that so many servers have reached.
+    pub(super) fn reached_by<T: Ord>(&self, quorum: usize, number: impl Fn(&Progress) -> T) -> T {
+        let mut numbers: Vec<_> = self.progress.iter().map(number).collect();
+        numbers.sort_unstable();
+        numbers.swap_remove(numbers.len() - quorum)
     }
 }
 
@@ -51,13 +56,25 @@ impl Role for Leader {
     }
 
     fn timed_out(mut node: RawNode<Self>, moment: Moment) -> AnyNode {
+        if node.has_lost_its_majority(moment) {
+            return node.follow(moment).wrap();
+        }
+        node.expire_reads(moment);
+        node.expire_transfer(moment);
         node.send_heartbeats(moment);
         node.wrap()
     }
 
-    /// A leader has no election timer, so it starts one as it becomes a follower.
+    /// A leader has no election timer, so it starts one as it becomes a follower. Those who wait for
+    /// it wait no more.
     fn into_follower(self, server: &mut Server, moment: Moment) -> Follower {
         server.restart_election_timer(moment);
+        for read in self.reads.into_waiting() {
+            server.durability.send_at_once(Effect::Read { id: read.id, index: None });
+        }
+        if let Some(Transfer { id, .. }) = self.transfer {
+            server.durability.send_at_once(Effect::Transfer { id, ceased: true });
+        }
         Follower::default()
     }
 
@@ -83,36 +100,60 @@ impl Role for Leader {
 
     fn append_answered(
         mut node: RawNode<Self>,
+        moment: Moment,
         from: ServerId,
         call: CallId,
         args: &AppendEntriesArgs,
         reply: AppendEntriesReply,
     ) -> AnyNode {
-        node.role.progress[from].answered(call);
+        node.role.progress[from].answered(call, moment.now);
         if reply.success {
             node.accepted(from, args.last_index());
         } else {
             node.rejected(from, args.prev_log_index, reply);
         }
+        node.confirm_reads();
         node.wrap()
     }
 
     fn snapshot_answered(
         mut node: RawNode<Self>,
+        moment: Moment,
         from: ServerId,
         call: CallId,
         args: &InstallSnapshotArgs,
     ) -> AnyNode {
-        node.role.progress[from].answered(call);
+        node.role.progress[from].answered(call, moment.now);
         node.accepted(from, args.last_included_index);
+        node.confirm_reads();
         node.wrap()
     }
 }
 
 impl RawNode<Leader> {
+    /// Figure 2, rules for leaders: upon election, send initial heartbeats. With them goes the entry
+    /// without a command, if there is to be one (section 8).
+    pub(super) fn begin(&mut self, moment: Moment) {
+        if self.server.config.no_op {
+            self.append(Payload::NoOp);
+        }
+        self.send_heartbeats(moment);
+    }
+
+    /// Whether it has not heard from a majority for so long that the others may have given it up
+    /// (dissertation, 6.2).
+    fn has_lost_its_majority(&self, moment: Moment) -> bool {
+        let Self { server, role } = self;
+        let heard_at = role.reached_by(server.quorum(), |progress| progress.heard_at);
+        let limit = server.config.election_timeout.end;
+        server.config.check_quorum && moment.now.saturating_sub(heard_at) >= limit
+    }
+
     /// Tells everybody that the leader is there. The next is due an interval from now, not from when
     /// this one was due: a leader that was held up must not make up for it with a burst.
     pub(super) fn send_heartbeats(&mut self, moment: Moment) {
+        // Whoever answers these confirms the reads that wait, too.
+        self.role.reads.join_round(self.server.last_call());
         for to in self.server.others() {
             self.send_heartbeat(to);
         }
@@ -121,13 +162,22 @@ impl RawNode<Leader> {
     }
 
     /// Appends a command, and sends it to all who are not busy with others. Those get it, with all
-    /// that came meanwhile, as soon as they answer: commands go in batches by themselves.
-    pub(super) fn propose(&mut self, command: Command) -> LogPosition {
-        let (position, write) = self.server.append(command);
-        self.role.own_writes.push_back((write, position.index));
+    /// that came meanwhile, as soon as they answer: commands go in batches by themselves. A leader
+    /// that is about to hand over takes no more.
+    pub(super) fn propose(&mut self, command: Command) -> Option<LogPosition> {
+        if self.role.transfer.is_some() {
+            return None;
+        }
+        let position = self.append(Payload::Command(command));
         for to in self.server.others() {
             self.send_if_idle(to);
         }
+        Some(position)
+    }
+
+    fn append(&mut self, payload: Payload) -> LogPosition {
+        let (position, write) = self.server.append(payload);
+        self.role.own_writes.push_back((write, position.index));
         position
     }
 
@@ -164,6 +214,16 @@ impl RawNode<Leader> {
         self.call_append(to, prev_log_index, entries)
     }
 
+    /// Asks everybody for a sign of life and nothing else, beside whatever is under way.
+    pub(super) fn send_round(&mut self) {
+        self.role.reads.start_round(self.server.last_call());
+        for to in self.server.others() {
+            let prev_log_index = self.role.progress[to].next_index - 1;
+            let base = self.server.log.base().index;
+            self.call_append(to, base.max(prev_log_index), Vec::new());
+        }
+    }
+
     fn call_append(&mut self, to: ServerId, prev_log_index: Index, entries: Vec<Entry>) -> CallId {
         let server = &self.server;
         let prev_log_term = server.log.term_at(prev_log_index);
@@ -194,13 +254,13 @@ impl RawNode<Leader> {
         self.role.progress[to].sent_snapshot(call, last.index);
     }
 
-    fn call(&mut self, to: ServerId, request: Request) -> CallId {
+    pub(super) fn call(&mut self, to: ServerId, request: Request) -> CallId {
         let call = self.server.next_call();
         self.server.durability.send_at_once(Effect::Call { to, call, request });
         call
     }
 
-    fn send_if_idle(&mut self, to: ServerId) {
+    pub(super) fn send_if_idle(&mut self, to: ServerId) {
         let progress = &self.role.progress[to];
         if progress.is_idle() && progress.next_index <= self.server.log.last().index {
             self.send_next(to);
@@ -212,6 +272,7 @@ impl RawNode<Leader> {
         self.role.progress[from].accepted(index);
         self.advance_commit_index();
         self.send_if_idle(from);
+        self.hand_over_to(from);
     }
 
     /// `from` has another entry at `prev_log_index`, or none.
@@ -235,7 +296,7 @@ impl RawNode<Leader> {
     /// first entry of this term after it (5.4.2).
     fn advance_commit_index(&mut self) {
         let server = &mut self.server;
-        let index = self.role.majority_index(server.quorum());
+        let index = self.role.reached_by(server.quorum(), |progress| progress.match_index);
         if index > server.commit_index && server.log.term_at(index) == Some(server.current_term()) {
             server.commit_index = index;
         }

@@ -1,4 +1,4 @@
-//! The log: commands in a row, each with the term in which a leader received it (section 5.3).
+//! The log: entries in a row, each with the term in which a leader received it (section 5.3).
 //!
 //! A log grows at its end. There it gets shorter in one case only: a leader has another entry at an
 //! index, and then that entry and all after it go. An append whose entries are there already
@@ -39,22 +39,40 @@ pub struct LogPosition {
     pub index: Index,
 }
 
-/// A command, and the term in which a leader received it.
+/// What a leader appended, and in which term.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The term.
     pub term: Term,
-    /// The command.
-    #[serde(with = "labgob::bytes")]
-    pub command: Command,
+    /// What it is about.
+    pub payload: Payload,
+}
+
+/// What an entry is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Payload {
+    /// A client's command.
+    Command(#[serde(with = "labgob::bytes")] Command),
+    /// Nothing. A new leader appends it to have an entry of its own term (section 8).
+    NoOp,
 }
 
 impl Entry {
+    /// A command that a leader received in that term.
+    #[must_use]
+    pub fn command(term: Term, command: Command) -> Self {
+        Self { term, payload: Payload::Command(command) }
+    }
+
     /// About what it takes on the wire and on the disk.
     fn size_bytes(&self) -> usize {
-        /// Two numbers of variable length, at their longest.
-        const NUMBERS_BYTES: usize = 18;
-        self.command.len() + NUMBERS_BYTES
+        /// Two numbers of variable length, at their longest, and a tag.
+        const NUMBERS_BYTES: usize = 19;
+        let command_bytes = match &self.payload {
+            Payload::Command(command) => command.len(),
+            Payload::NoOp => 0,
+        };
+        command_bytes + NUMBERS_BYTES
     }
 }
 
@@ -320,7 +338,7 @@ mod tests {
     }
 
     fn entries(terms: &[Term]) -> Vec<Entry> {
-        terms.iter().map(|term| Entry { term: *term, command: [].into() }).collect()
+        terms.iter().map(|term| Entry::command(*term, [].into())).collect()
     }
 
     /// A log whose first entries, of these terms, have been compacted; the others have not.
@@ -419,8 +437,8 @@ mod tests {
     #[test]
     fn a_batch_is_limited_in_bytes_but_never_empty() {
         let log = log(&[1, 1, 1, 1]);
-        assert_eq!(log.batch_after(0, 18).len(), 1);
-        assert_eq!(log.batch_after(0, 3 * 18).len(), 3);
+        assert_eq!(log.batch_after(0, 19).len(), 1);
+        assert_eq!(log.batch_after(0, 3 * 19).len(), 3);
         assert_eq!(log.batch_after(1, usize::MAX).len(), 3);
         assert_eq!(log.batch_after(0, 0).len(), 1);
         assert_eq!(log.batch_after(4, 0).len(), 0);
@@ -449,7 +467,7 @@ mod tests {
     fn a_log_that_is_compacted_to_its_end_still_ends_there() {
         let mut log = compacted(&[1, 2, 2], 3);
         assert_eq!(log.last(), at(2, 3));
-        assert_eq!(log.append(Entry { term: 2, command: [].into() }), at(2, 4));
+        assert_eq!(log.append(Entry::command(2, [].into())), at(2, 4));
     }
 
     #[test]

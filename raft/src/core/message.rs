@@ -26,16 +26,19 @@ pub enum Request {
     AppendEntries(AppendEntriesArgs),
     /// "I am the leader, and what you lack my log has no more; take this instead."
     InstallSnapshot(InstallSnapshotArgs),
+    /// "I am the leader, and you shall be it: start an election at once" (dissertation, 3.10).
+    TimeoutNow(TimeoutNowArgs),
 }
 
 impl Request {
-    /// The server that sent it: every request of Figures 2 and 13 names its sender.
+    /// The server that sent it: every request names its sender.
     #[must_use]
     pub fn sender(&self) -> ServerId {
         match self {
             Self::PreVote(args) | Self::RequestVote(args) => args.candidate_id,
             Self::AppendEntries(args) => args.leader_id,
             Self::InstallSnapshot(args) => args.leader_id,
+            Self::TimeoutNow(args) => args.leader_id,
         }
     }
 
@@ -47,6 +50,7 @@ impl Request {
             Self::RequestVote(args) => Some(args.term),
             Self::AppendEntries(args) => Some(args.term),
             Self::InstallSnapshot(args) => Some(args.term),
+            Self::TimeoutNow(args) => Some(args.term),
         }
     }
 }
@@ -62,6 +66,8 @@ pub enum Reply {
     AppendEntries(AppendEntriesReply),
     /// Answers [`Request::InstallSnapshot`].
     InstallSnapshot(InstallSnapshotReply),
+    /// Answers [`Request::TimeoutNow`].
+    TimeoutNow(TimeoutNowReply),
 }
 
 impl Reply {
@@ -71,6 +77,7 @@ impl Reply {
             Self::PreVote(reply) | Self::RequestVote(reply) => reply.term,
             Self::AppendEntries(reply) => reply.term,
             Self::InstallSnapshot(reply) => reply.term,
+            Self::TimeoutNow(reply) => reply.term,
         }
     }
 }
@@ -86,6 +93,9 @@ pub struct RequestVoteArgs {
     pub last_log_index: Index,
     /// Term of the candidate's last log entry.
     pub last_log_term: Term,
+    /// The leader itself wants this election: whoever hears it is to vote all the same
+    /// (dissertation, 3.10 and 4.2.3).
+    pub leadership_transfer: bool,
 }
 
 impl RequestVoteArgs {
@@ -178,5 +188,21 @@ impl InstallSnapshotArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstallSnapshotReply {
     /// The follower's `current_term`, for the leader to update itself.
+    pub term: Term,
+}
+
+/// Arguments of the TimeoutNow RPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeoutNowArgs {
+    /// The leader's term.
+    pub term: Term,
+    /// The leader that wants to hand over.
+    pub leader_id: ServerId,
+}
+
+/// Results of the TimeoutNow RPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeoutNowReply {
+    /// The receiver's `current_term`, before the election.
     pub term: Term,
 }

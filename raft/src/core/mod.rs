@@ -233,15 +233,17 @@ mod persistent;
 mod pre_candidate;
 mod progress;
 mod raw_node;
+mod reads;
 mod server;
 mod step;
+mod transfer;
 mod votes;
 
 pub use config::{Config, ConfigError};
-pub use log::{Command, Conflict, Entry, Index, Log, LogError, LogPosition};
+pub use log::{Command, Conflict, Entry, Index, Log, LogError, LogPosition, Payload};
 pub use message::{
     AppendEntriesArgs, AppendEntriesReply, InstallSnapshotArgs, InstallSnapshotReply, Reply,
-    Request, RequestVoteArgs, RequestVoteReply, ServerId, Term,
+    Request, RequestVoteArgs, RequestVoteReply, ServerId, Term, TimeoutNowArgs, TimeoutNowReply,
 };
 pub use node::{Node, ToApply};
 pub use persistent::{HardState, LogUpdate, PersistentState, Snapshot, SnapshotData, Update};

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::{ReadIndexError, TransferError};
+
 use super::candidate::Candidate;
 use super::config::{Config, ConfigError};
 use super::follower::Follower;
 use super::leader::Leader;
-use super::log::{Command, Index, Log, LogPosition};
+use super::log::{Command, Index, Log, LogPosition, Payload};
 use super::message::{ServerId, Term};
 use super::persistent::{PersistentState, Snapshot, SnapshotData};
 use super::pre_candidate::PreCandidate;
 use super::raw_node::{RawNode, Role, RoleKind};
 use super::server::Server;
-use super::step::{Effect, Input, Moment, WriteId};
+use super::step::{Effect, Input, Moment, RequestId, WriteId};
 
 /// One incarnation of a server.
 #[derive(Debug, Clone)]
@@ -63,7 +65,52 @@ impl Node {
         let AnyNode::Leader(leader) = any else { return None };
         let position = leader.propose(command);
         leader.server.flush(effects);
-        Some(position)
+        position
+    }
+
+    /// Finds out up to where all must be applied that a read is to see (dissertation, 6.4), and
+    /// appends what is to be done to `effects`. Sooner or later, and in a longest election time-out
+    /// and a heartbeat at most, an [`Effect::Read`] of that id says it.
+    ///
+    /// # Errors
+    /// If the server cannot say: then no such effect follows.
+    pub fn read_index(
+        &mut self,
+        moment: Moment,
+        id: RequestId,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ReadIndexError> {
+        let any = self.any.as_mut().expect(MISSING);
+        if !any.server().config.read_index {
+            return Err(ReadIndexError::Unsupported);
+        }
+        let AnyNode::Leader(leader) = any else { return Err(ReadIndexError::NotLeader) };
+        leader.read_index(moment, id)?;
+        leader.server.flush(effects);
+        Ok(())
+    }
+
+    /// Begins to hand the leadership over to `to` (dissertation, 3.10), and appends what is to be
+    /// done to `effects`. In a longest election time-out and a heartbeat at most, an
+    /// [`Effect::Transfer`] of that id says how it ended; until then the server takes no commands.
+    ///
+    /// # Errors
+    /// If the server cannot do that: then no such effect follows.
+    pub fn transfer_leadership(
+        &mut self,
+        moment: Moment,
+        to: ServerId,
+        id: RequestId,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), TransferError> {
+        let any = self.any.as_mut().expect(MISSING);
+        if !any.server().config.leadership_transfer {
+            return Err(TransferError::Unsupported);
+        }
+        let AnyNode::Leader(leader) = any else { return Err(TransferError::NotLeader) };
+        leader.transfer_leadership(moment, to, id)?;
+        leader.server.flush(effects);
+        Ok(())
     }
 
     /// Forgets the entries up to `index`, of which the service has made a snapshot, and appends what
@@ -172,7 +219,11 @@ impl Node {
             return Some(ToApply::Snapshot(self.snapshot()));
         }
         let entry = log.after(index).first().filter(|_| index < *commit_index)?;
-        Some(ToApply::Command { index: index + 1, command: Arc::clone(&entry.command) })
+        let index = index + 1;
+        Some(match &entry.payload {
+            Payload::Command(command) => ToApply::Command { index, command: Arc::clone(command) },
+            Payload::NoOp => ToApply::NoOp { index },
+        })
     }
 
     /// When the next [`Input::Tick`] is due, on the clock of [`Moment::now`]. Any step may move it.
@@ -198,6 +249,11 @@ pub enum ToApply {
     },
     /// All of the state is to be replaced.
     Snapshot(Snapshot),
+    /// Nothing is to be done: there is an entry without a command.
+    NoOp {
+        /// Its place in the log.
+        index: Index,
+    },
 }
 
 impl ToApply {
@@ -205,7 +261,7 @@ impl ToApply {
     #[must_use]
     pub fn last_index(&self) -> Index {
         match self {
-            Self::Command { index, .. } => *index,
+            Self::Command { index, .. } | Self::NoOp { index } => *index,
             Self::Snapshot(snapshot) => snapshot.last.index,
         }
     }

@@ -43,7 +43,7 @@ impl Role for PreCandidate {
     ) -> AnyNode {
         let quorum = node.server.quorum();
         if *args == node.role.args && node.role.votes.count(from, quorum) {
-            node.start_election(moment).wrap()
+            node.start_election(moment, false).wrap()
         } else {
             node.wrap()
         }

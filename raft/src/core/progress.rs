@@ -1,5 +1,7 @@
 //! What a leader knows of one server's log: `nextIndex` and `matchIndex` of Figure 2.
 
+use std::time::Duration;
+
 use super::log::Index;
 use super::step::CallId;
 
@@ -36,6 +38,10 @@ pub(super) struct Progress {
     snapshot_patience: u32,
     /// How many heartbeats left since the server answered anything.
     unanswered: u32,
+    /// The last call, of those that were answered.
+    pub(super) last_answered: CallId,
+    /// When the server last answered anything, the election included.
+    pub(super) heard_at: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -50,7 +56,7 @@ struct SnapshotInFlight {
 
 impl Progress {
     /// At the leader's election: the best guess, which costs nothing if it is right.
-    pub(super) fn new(last_log_index: Index) -> Self {
+    pub(super) fn new(last_log_index: Index, now: Duration) -> Self {
         Self {
             next_index: last_log_index + 1,
             match_index: 0,
@@ -58,7 +64,17 @@ impl Progress {
             snapshot: None,
             snapshot_patience: SNAPSHOT_PATIENCE,
             unanswered: 0,
+            last_answered: CallId(0),
+            heard_at: now,
         }
+    }
+
+    /// Of the leader itself, which needs no answer: its log is known, and it is always there.
+    pub(super) fn of_leader(last_log_index: Index) -> Self {
+        let mut progress = Self::new(last_log_index, Duration::MAX);
+        progress.last_answered = CallId(u64::MAX);
+        progress.accepted(last_log_index);
+        progress
     }
 
     /// Whether nothing is under way, so that new entries may leave at once.
@@ -99,8 +115,10 @@ impl Progress {
     }
 
     /// A call was answered.
-    pub(super) fn answered(&mut self, call: CallId) {
+    pub(super) fn answered(&mut self, call: CallId, now: Duration) {
         self.unanswered = 0;
+        self.heard_at = now;
+        self.last_answered = self.last_answered.max(call);
         let overdue = self.snapshot.as_ref().and_then(|snapshot| snapshot.overdue);
         if self.in_flight == Some(call) {
             self.end_chain();
@@ -143,16 +161,18 @@ impl Progress {
 mod tests {
     use super::*;
 
+    const NOW: Duration = Duration::from_secs(1);
+
     #[test]
     fn a_leader_first_tries_the_end_of_its_own_log() {
-        let progress = Progress::new(7);
+        let progress = Progress::new(7, NOW);
         assert_eq!((progress.next_index, progress.match_index), (8, 0));
         assert!(progress.is_idle());
     }
 
     #[test]
     fn answers_in_any_order_lead_to_the_same_match() {
-        let mut progress = Progress::new(0);
+        let mut progress = Progress::new(0, NOW);
         progress.accepted(5);
         progress.accepted(3);
         assert_eq!((progress.next_index, progress.match_index), (6, 5));
@@ -160,29 +180,29 @@ mod tests {
 
     #[test]
     fn only_the_last_call_is_under_way() {
-        let mut progress = Progress::new(0);
+        let mut progress = Progress::new(0, NOW);
         progress.sent(CallId(1));
         progress.sent(CallId(2));
-        progress.answered(CallId(1));
+        progress.answered(CallId(1), NOW);
         assert!(!progress.is_idle());
-        progress.answered(CallId(2));
+        progress.answered(CallId(2), NOW);
         assert!(progress.is_idle());
     }
 
     #[test]
     fn whoever_answers_is_not_silent() {
-        let mut progress = Progress::new(0);
+        let mut progress = Progress::new(0, NOW);
         (1..5).for_each(|call| progress.sent_heartbeat(CallId(call)));
         assert!(!progress.is_silent());
         progress.sent_heartbeat(CallId(5));
         assert!(progress.is_silent());
-        progress.answered(CallId(1));
+        progress.answered(CallId(1), NOW);
         assert!(!progress.is_silent());
     }
 
     /// A snapshot up to 7 in flight as call 1, and so many heartbeats after it.
     fn snapshot_and_heartbeats(count: u64) -> Progress {
-        let mut progress = Progress::new(0);
+        let mut progress = Progress::new(0, NOW);
         progress.sent_snapshot(CallId(1), 7);
         (2..2 + count).for_each(|call| progress.sent_heartbeat(CallId(call)));
         progress
@@ -191,28 +211,28 @@ mod tests {
     #[test]
     fn a_heartbeat_takes_no_snapshots_place() {
         let mut progress = snapshot_and_heartbeats(1);
-        progress.answered(CallId(2));
+        progress.answered(CallId(2), NOW);
         assert!(!progress.is_idle(), "the first heartbeat may have overtaken the snapshot");
-        progress.answered(CallId(1));
+        progress.answered(CallId(1), NOW);
         assert!(progress.is_idle());
     }
 
     #[test]
     fn a_snapshot_is_lost_when_a_later_heartbeat_is_answered_before_it() {
         let mut progress = snapshot_and_heartbeats(2);
-        progress.answered(CallId(2));
+        progress.answered(CallId(2), NOW);
         assert!(!progress.is_idle());
-        progress.answered(CallId(3));
+        progress.answered(CallId(3), NOW);
         assert!(progress.is_idle());
     }
 
     #[test]
     fn each_lost_snapshot_doubles_the_patience_until_one_arrives() {
         let mut progress = snapshot_and_heartbeats(2);
-        progress.answered(CallId(3));
+        progress.answered(CallId(3), NOW);
         progress.sent_snapshot(CallId(4), 7);
         (5..8).for_each(|call| progress.sent_heartbeat(CallId(call)));
-        progress.answered(CallId(7));
+        progress.answered(CallId(7), NOW);
         assert!(!progress.is_idle(), "the third is not enough any more");
         progress.accepted(7);
         assert_eq!(progress.snapshot_patience, SNAPSHOT_PATIENCE);
@@ -230,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_rejection_is_believed_once() {
-        let mut progress = Progress::new(9);
+        let mut progress = Progress::new(9, NOW);
         assert!(progress.believes_rejection(9));
         progress.back_up(4);
         assert_eq!(progress.next_index, 4);
@@ -239,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_rejection_of_what_is_known_to_agree_is_stale() {
-        let mut progress = Progress::new(9);
+        let mut progress = Progress::new(9, NOW);
         progress.accepted(9);
         assert!(!progress.believes_rejection(9));
         assert!(!progress.believes_rejection(4));
@@ -247,11 +267,19 @@ mod tests {
 
     #[test]
     fn backing_up_makes_progress_and_stops_at_the_match() {
-        let mut progress = Progress::new(9);
+        let mut progress = Progress::new(9, NOW);
         progress.back_up(20);
         assert_eq!(progress.next_index, 9);
         progress.match_index = 6;
         progress.back_up(2);
         assert_eq!(progress.next_index, 7);
+    }
+
+    #[test]
+    fn late_answers_confirm_nothing_new() {
+        let mut progress = Progress::new(0, NOW);
+        progress.answered(CallId(5), NOW);
+        progress.answered(CallId(3), 2 * NOW);
+        assert_eq!((progress.last_answered, progress.heard_at), (CallId(5), 2 * NOW));
     }
 }

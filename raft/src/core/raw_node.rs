@@ -7,7 +7,7 @@ use super::follower::{Follower, Heard};
 use super::leader::Leader;
 use super::message::{
     AppendEntriesArgs, AppendEntriesReply, InstallSnapshotArgs, InstallSnapshotReply, Reply,
-    Request, RequestVoteArgs, RequestVoteReply, ServerId, Term,
+    Request, RequestVoteArgs, RequestVoteReply, ServerId, Term, TimeoutNowArgs, TimeoutNowReply,
 };
 use super::node::AnyNode;
 use super::pre_candidate::PreCandidate;
@@ -93,6 +93,7 @@ pub(super) trait Role: Sized {
     /// `from` answered the AppendEntries of the current term.
     fn append_answered(
         node: RawNode<Self>,
+        _moment: Moment,
         _from: ServerId,
         _call: CallId,
         _args: &AppendEntriesArgs,
@@ -104,6 +105,7 @@ pub(super) trait Role: Sized {
     /// `from` answered the InstallSnapshot of the current term: it has all up to that snapshot.
     fn snapshot_answered(
         node: RawNode<Self>,
+        _moment: Moment,
         _from: ServerId,
         _call: CallId,
         _args: &InstallSnapshotArgs,
@@ -136,14 +138,31 @@ impl<R: Role> RawNode<R> {
     }
 
     /// Handles one input. The first rule comes before all others: whoever hears of a newer term is
-    /// a follower in it (Figure 2, rules for all servers).
+    /// a follower in it (Figure 2, rules for all servers). A vote that is ignored is not heard.
     pub(super) fn step(self, moment: Moment, input: Input) -> AnyNode {
         match input.term() {
-            Some(term) if term > self.server.current_term() => {
+            Some(term) if term > self.server.current_term() && !self.ignores(moment, &input) => {
                 self.step_down(moment, term).handle(moment, input)
             }
             _ => self.handle(moment, input),
         }
+    }
+
+    fn ignores(&self, moment: Moment, input: &Input) -> bool {
+        match input {
+            Input::Request { request: Request::RequestVote(args), .. } => {
+                self.is_content(moment, args)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether there is a leader, and so no reason to vote for another, unless the leader itself
+    /// wants that (dissertation, 4.2.3 and 3.10).
+    fn is_content(&self, moment: Moment, args: &RequestVoteArgs) -> bool {
+        self.server.config.check_quorum
+            && !args.leadership_transfer
+            && self.role.hears_leader(&self.server, moment)
     }
 
     fn handle(mut self, moment: Moment, input: Input) -> AnyNode {
@@ -167,6 +186,7 @@ impl<R: Role> RawNode<R> {
             Request::RequestVote(args) => self.request_vote(moment, id, &args),
             Request::AppendEntries(args) => self.append_entries(moment, id, args),
             Request::InstallSnapshot(args) => self.install_snapshot(moment, id, args),
+            Request::TimeoutNow(args) => self.timeout_now(moment, id, args),
         }
     }
 
@@ -188,19 +208,20 @@ impl<R: Role> RawNode<R> {
             (Request::AppendEntries(args), Reply::AppendEntries(reply))
                 if args.term == self.server.current_term() =>
             {
-                R::append_answered(self, from, call, args, *reply)
+                R::append_answered(self, moment, from, call, args, *reply)
             }
             (Request::InstallSnapshot(args), Reply::InstallSnapshot(_))
                 if args.term == self.server.current_term() =>
             {
-                R::snapshot_answered(self, from, call, args)
+                R::snapshot_answered(self, moment, from, call, args)
             }
             // A refusal says no more than its term, which is dealt with; and what a leader of an
             // older term was told means nothing now.
             (Request::PreVote(_), Reply::PreVote(_))
             | (Request::RequestVote(_), Reply::RequestVote(_))
             | (Request::AppendEntries(_), Reply::AppendEntries(_))
-            | (Request::InstallSnapshot(_), Reply::InstallSnapshot(_)) => self.wrap(),
+            | (Request::InstallSnapshot(_), Reply::InstallSnapshot(_))
+            | (Request::TimeoutNow(_), Reply::TimeoutNow(_)) => self.wrap(),
             _ => panic!("{reply:?} is no answer to {request:?}: an RPC's reply is of its kind"),
         }
     }
@@ -217,9 +238,10 @@ impl<R: Role> RawNode<R> {
     }
 
     fn request_vote(mut self, moment: Moment, id: RequestId, args: &RequestVoteArgs) -> AnyNode {
+        let is_content = self.is_content(moment, args);
         let server = &mut self.server;
         let term = server.current_term();
-        let vote_granted = server.may_vote(args);
+        let vote_granted = !is_content && server.may_vote(args);
         // A request that comes twice is granted twice, but the timer ran from the first time on.
         let first = vote_granted && server.voted_for().is_none();
         if first {
@@ -266,6 +288,20 @@ impl<R: Role> RawNode<R> {
     }
 }
 
+/// A leader hands over.
+impl<R: Role> RawNode<R> {
+    /// The leader of the term wants this server in its place. It has seen to it that this one has
+    /// all of its log; so nobody need be asked first.
+    fn timeout_now(mut self, moment: Moment, id: RequestId, args: TimeoutNowArgs) -> AnyNode {
+        let term = self.server.current_term();
+        self.server.answer(id, Reply::TimeoutNow(TimeoutNowReply { term }));
+        if args.term < term {
+            return self.wrap();
+        }
+        self.follow_leader(moment, args.leader_id).start_election(moment, true).wrap()
+    }
+}
+
 /// The changes of role. `with_role` is private to this file: there are no others.
 impl<R: Role> RawNode<R> {
     /// To the store of all roles.
@@ -278,7 +314,7 @@ impl<R: Role> RawNode<R> {
     }
 
     /// Any role to follower, in the same term.
-    fn follow(mut self, moment: Moment) -> RawNode<Follower> {
+    pub(super) fn follow(mut self, moment: Moment) -> RawNode<Follower> {
         let role = self.role.into_follower(&mut self.server, moment);
         RawNode { server: self.server, role }
     }
@@ -309,7 +345,7 @@ impl<R: Campaigner> RawNode<R> {
         if self.server.config.pre_vote {
             self.start_pre_vote(moment)
         } else {
-            self.start_election(moment).wrap()
+            self.start_election(moment, false).wrap()
         }
     }
 
@@ -317,23 +353,28 @@ impl<R: Campaigner> RawNode<R> {
     fn start_pre_vote(mut self, moment: Moment) -> AnyNode {
         let server = &mut self.server;
         server.restart_election_timer(moment);
-        let args = server.vote_request(server.current_term() + 1);
+        let args = server.vote_request(server.current_term() + 1, false);
         server.call_all(&Request::PreVote(args.clone()));
 
         // Its own pre-vote promises nothing, so it counts at once.
         let mut votes = Votes::default();
         let enough = votes.count(server.me, server.quorum());
         let node = self.with_role(PreCandidate { args, votes });
-        if enough { node.start_election(moment).wrap() } else { node.wrap() }
+        if enough { node.start_election(moment, false).wrap() } else { node.wrap() }
     }
 
-    /// Figure 2, rules for candidates: on conversion to candidate, start election.
-    pub(super) fn start_election(mut self, moment: Moment) -> RawNode<Candidate> {
+    /// Figure 2, rules for candidates: on conversion to candidate, start election. It may be that the
+    /// leader itself wants it.
+    pub(super) fn start_election(
+        mut self,
+        moment: Moment,
+        leadership_transfer: bool,
+    ) -> RawNode<Candidate> {
         let server = &mut self.server;
         server.enter_term(server.current_term() + 1);
         let own_vote = server.vote_for(server.me);
         server.restart_election_timer(moment);
-        let args = server.vote_request(server.current_term());
+        let args = server.vote_request(server.current_term(), leadership_transfer);
         server.call_all(&Request::RequestVote(args));
         self.with_role(Candidate::new(own_vote))
     }
@@ -341,12 +382,12 @@ impl<R: Campaigner> RawNode<R> {
 
 impl RawNode<Candidate> {
     /// Candidate to leader, by the votes of a majority.
-    pub(super) fn lead(self) -> RawNode<Leader> {
+    pub(super) fn lead(self, moment: Moment) -> RawNode<Leader> {
         assert!(
             self.server.durability.is_durable(self.role.own_vote),
             "nobody is asked for a vote, and so nobody wins, before the own vote is durable"
         );
-        let leader = Leader::new(&self.server);
+        let leader = Leader::new(&self.server, moment.now);
         self.with_role(leader)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::config::{Config, ConfigError};
 use super::durability::Durability;
-use super::log::{Command, Conflict, Entry, Index, Log, LogPosition};
+use super::log::{Conflict, Entry, Index, Log, LogPosition, Payload};
 use super::message::{AppendEntriesArgs, Reply, Request, RequestVoteArgs, ServerId, Term};
 use super::persistent::{HardState, PersistentState, Snapshot, SnapshotData};
 use super::step::{CallId, Effect, Input, Moment, RequestId, WriteId};
@@ -93,10 +93,10 @@ impl Server {
             && args.last_log() >= self.log.last()
     }
 
-    /// Adds a command to the log of the leader that this server is.
-    pub(super) fn append(&mut self, command: Command) -> (LogPosition, WriteId) {
+    /// Adds an entry to the log of the leader that this server is.
+    pub(super) fn append(&mut self, payload: Payload) -> (LogPosition, WriteId) {
         let after = self.log.last().index;
-        let position = self.log.append(Entry { term: self.current_term(), command });
+        let position = self.log.append(Entry { term: self.current_term(), payload });
         (position, self.durability.save_log_after(after))
     }
 
@@ -168,9 +168,10 @@ impl Server {
     }
 
     /// What this server says of itself when it asks for votes.
-    pub(super) fn vote_request(&self, term: Term) -> RequestVoteArgs {
+    pub(super) fn vote_request(&self, term: Term, leadership_transfer: bool) -> RequestVoteArgs {
         let LogPosition { term: last_log_term, index: last_log_index } = self.log.last();
-        RequestVoteArgs { term, candidate_id: self.me, last_log_index, last_log_term }
+        let candidate_id = self.me;
+        RequestVoteArgs { term, candidate_id, last_log_index, last_log_term, leadership_transfer }
     }
 
     /// Gives the others a new, random time to be heard from (section 5.2).
@@ -183,6 +184,11 @@ impl Server {
     pub(super) fn others(&self) -> impl Iterator<Item = ServerId> + use<> {
         let me = self.me;
         (0..self.servers).filter(move |other| *other != me)
+    }
+
+    /// The last call that was issued.
+    pub(super) fn last_call(&self) -> CallId {
+        CallId(self.calls)
     }
 
     pub(super) fn next_call(&mut self) -> CallId {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::log::Index;
 use super::message::{Reply, Request, ServerId, Term};
 use super::persistent::Update;
 
@@ -87,6 +88,22 @@ pub enum Effect {
         /// With what.
         reply: Reply,
     },
+    /// Tell whoever asked for the id with [`Node::read_index`](super::Node::read_index) to read when
+    /// all up to an index is applied.
+    Read {
+        /// Who asked.
+        id: RequestId,
+        /// Up to where; none if the server does not lead any more, or cannot make sure that it does.
+        index: Option<Index>,
+    },
+    /// Tell whoever asked with
+    /// [`Node::transfer_leadership`](super::Node::transfer_leadership) how it ended.
+    Transfer {
+        /// Who asked.
+        id: RequestId,
+        /// Whether the server has ceased to lead. If not, it has given up the transfer.
+        ceased: bool,
+    },
     /// Make the update durable, after all those before it, then say [`Input::Persisted`]. Several
     /// may go to the disk together, and then the report of the last one is enough.
     Persist {
@@ -97,7 +114,8 @@ pub enum Effect {
     },
 }
 
-/// A request to be answered: a token of the shell's, opaque to the core.
+/// A request to be answered, another server's or the service's: a token of the shell's, opaque to
+/// the core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 

@@ -37,6 +37,7 @@ fn message(next: ToApply) -> ApplyMsg {
         ToApply::Command { index, command } => {
             ApplyMsg::Command { index, command: command.to_vec() }
         }
+        ToApply::NoOp { index } => ApplyMsg::NoOp { index },
         ToApply::Snapshot(Snapshot { last, data }) => {
             log::debug!(target: "snapshot", "hands over the snapshot up to {}", last.index);
             ApplyMsg::Snapshot { index: last.index, term: last.term, snapshot: data.to_vec() }

@@ -97,6 +97,7 @@
 //! * A limit to callers: a leader has about 70 of them waiting if a peer takes 7 s to fail.
 
 mod applier;
+mod profile;
 mod rpc;
 mod shared;
 mod state;
@@ -104,53 +105,41 @@ mod ticker;
 mod writer;
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-use contract::{ApplyMsg, Disk, Index, RaftNode, Term};
-use labrpc::{ClientEnd, Service};
+use contract::{ApplyMsg, Disk, Index, RaftNode, ReadIndexError, Term, TransferError};
+use labrpc::ClientEnd;
 use labrt::channel::Sender;
 use labrt::thread::Builder;
 
-use crate::core::Config;
+pub use profile::{Labs, Profile, Service};
 use rpc::RaftRpcClient;
 use shared::Shell;
 
-/// A Raft server: the core and the threads around it.
-pub struct Raft {
+/// A Raft server: the core and the threads around it, with the configuration of `P`.
+pub struct Raft<P = Labs> {
     shell: Arc<Shell>,
+    profile: PhantomData<fn() -> P>,
 }
 
-impl Raft {
-    /// As [`RaftNode::make`], with other timing than the labs'.
-    ///
+impl<P: Profile> RaftNode for Raft<P> {
     /// # Panics
     ///
-    /// If the timing is unsound, or if the disk holds what no server of this cluster wrote.
-    pub fn with_config(
-        peers: Vec<ClientEnd>,
-        me: usize,
-        disk: Disk,
-        apply: Sender<ApplyMsg>,
-        config: Config,
-    ) -> Arc<Self> {
-        let shell = Arc::new(Shell::new(peers, me, disk, config));
+    /// If the configuration is unsound, or if the disk holds what no server of this cluster wrote.
+    fn make(peers: Vec<ClientEnd>, me: usize, disk: Disk, apply: Sender<ApplyMsg>) -> Arc<Self> {
+        let shell = Arc::new(Shell::new(peers, me, disk, P::config()));
+        let restored = shell.state.lock().node.snapshot().last.index;
         let ticker = Arc::clone(&shell);
         Builder::new().name("ticker").spawn(move || ticker::run(&ticker));
         let writer = Arc::clone(&shell);
         Builder::new().name("writer").spawn(move || writer::run(&writer));
         let applier = Arc::clone(&shell);
-        let restored = shell.state.lock().node.snapshot().last.index;
         Builder::new().name("raft-applier").spawn(move || applier::run(&applier, restored, &apply));
-        Arc::new(Self { shell })
-    }
-}
-
-impl RaftNode for Raft {
-    fn make(peers: Vec<ClientEnd>, me: usize, disk: Disk, apply: Sender<ApplyMsg>) -> Arc<Self> {
-        Self::with_config(peers, me, disk, apply, Config::default())
+        Arc::new(Self { shell, profile: PhantomData })
     }
 
-    fn services(self: &Arc<Self>) -> Vec<Service> {
+    fn services(self: &Arc<Self>) -> Vec<labrpc::Service> {
         vec![RaftRpcClient::service(Arc::clone(self))]
     }
 
@@ -166,12 +155,22 @@ impl RaftNode for Raft {
         self.shell.snapshot(index, snapshot.into());
     }
 
+    /// Blocks for a longest election time-out and a heartbeat at most.
+    fn read_index(&self) -> Result<Index, ReadIndexError> {
+        self.shell.read_index()
+    }
+
+    /// Blocks for a longest election time-out and a heartbeat at most.
+    fn transfer_leadership(&self, to: usize) -> Result<(), TransferError> {
+        self.shell.transfer_leadership(to)
+    }
+
     fn kill(&self) {
         self.shell.kill();
     }
 }
 
-impl fmt::Debug for Raft {
+impl<P: Profile> fmt::Debug for Raft<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (term, is_leader) = self.get_state();
         write!(f, "Raft(term {term}{})", if is_leader { ", leader" } else { "" })

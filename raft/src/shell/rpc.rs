@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use super::Raft;
+use super::profile::Profile;
 use super::shared::Shell;
 use crate::core::{
     AppendEntriesArgs, AppendEntriesReply, CallId, Input, InstallSnapshotArgs,
     InstallSnapshotReply, Reply, Request, RequestVoteArgs, RequestVoteReply, ServerId,
+    TimeoutNowArgs, TimeoutNowReply,
 };
 
 labrpc::service! {
-    /// The RPCs of Figures 2 and 13, and the pre-vote. A reply of `None` says nothing whatsoever: the
+    /// The RPCs of Figures 2 and 13, the pre-vote, and the transfer of leadership. A reply of `None` says nothing whatsoever: the
     /// server was killed before it knew an answer.
     pub(super) trait RaftRpc, client RaftRpcClient {
         /// "Would you vote for me?"
@@ -21,10 +23,12 @@ labrpc::service! {
         fn append_entries(args: AppendEntriesArgs) -> Option<AppendEntriesReply>;
         /// "What you lack my log has no more; take this instead."
         fn install_snapshot(args: InstallSnapshotArgs) -> Option<InstallSnapshotReply>;
+        /// "You shall be the leader."
+        fn timeout_now(args: TimeoutNowArgs) -> Option<TimeoutNowReply>;
     }
 }
 
-impl RaftRpc for Raft {
+impl<P: Profile> RaftRpc for Raft<P> {
     fn pre_vote(&self, args: RequestVoteArgs) -> Option<RequestVoteReply> {
         match self.shell.request(Request::PreVote(args))? {
             Reply::PreVote(reply) => Some(reply),
@@ -49,6 +53,13 @@ impl RaftRpc for Raft {
     fn install_snapshot(&self, args: InstallSnapshotArgs) -> Option<InstallSnapshotReply> {
         match self.shell.request(Request::InstallSnapshot(args))? {
             Reply::InstallSnapshot(reply) => Some(reply),
+            other => wrong_kind(&other),
+        }
+    }
+
+    fn timeout_now(&self, args: TimeoutNowArgs) -> Option<TimeoutNowReply> {
+        match self.shell.request(Request::TimeoutNow(args))? {
+            Reply::TimeoutNow(reply) => Some(reply),
             other => wrong_kind(&other),
         }
     }
@@ -87,5 +98,6 @@ fn ask(peer: &RaftRpcClient, request: &Request) -> Option<Reply> {
         Request::InstallSnapshot(args) => {
             peer.install_snapshot(args).ok()?.map(Reply::InstallSnapshot)
         }
+        Request::TimeoutNow(args) => peer.timeout_now(args).ok()?.map(Reply::TimeoutNow),
     }
 }

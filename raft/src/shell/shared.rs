@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Disk, Index, Journal, Term};
+use contract::{Disk, Index, Journal, ReadIndexError, Term, TransferError};
 use labrpc::ClientEnd;
 use labrt::channel::Receiver;
 use labrt::pool::Pool;
@@ -91,6 +91,35 @@ impl Shell {
         self.carry_out(todo);
         if let Some(write) = write {
             self.wait_until_durable(write);
+        }
+    }
+
+    /// Blocks until it is clear up to where a read sees all, or that this server does not lead.
+    pub(super) fn read_index(self: &Arc<Self>) -> Result<Index, ReadIndexError> {
+        let mut state = self.state.lock();
+        if state.is_killed() {
+            return Err(ReadIndexError::NotLeader);
+        }
+        let (index, todo) = state.read_index(moment(self.started))?;
+        drop(state);
+        self.carry_out(todo);
+        index.recv().ok().flatten().ok_or(ReadIndexError::NotLeader)
+    }
+
+    /// Blocks until this server does not lead any more, or has given up to hand over.
+    pub(super) fn transfer_leadership(self: &Arc<Self>, to: ServerId) -> Result<(), TransferError> {
+        let mut state = self.state.lock();
+        if state.is_killed() {
+            return Err(TransferError::NotLeader);
+        }
+        let (ceased, todo) = state.transfer_leadership(moment(self.started), to)?;
+        drop(state);
+        self.carry_out(todo);
+        match ceased.recv() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(TransferError::TimedOut),
+            // The server was killed.
+            Err(_) => Err(TransferError::NotLeader),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use contract::{ReadIndexError, TransferError};
 use labrt::channel::{self, Receiver, Sender};
 use labrt::trace;
 
@@ -18,6 +19,10 @@ pub(super) struct State {
     /// The handlers that wait for an answer. A handler learns that none will come from the end of
     /// its channel.
     waiting: BTreeMap<RequestId, Sender<Reply>>,
+    /// Who waits for a read, in the same way.
+    reading: BTreeMap<RequestId, Sender<Option<Index>>>,
+    /// Who waits for a transfer of leadership, likewise, to hear whether it came about.
+    handing_over: BTreeMap<RequestId, Sender<bool>>,
     requests: u64,
     unwritten: Unwritten,
     /// Up to where the service has been told what to apply, or is being told just now.
@@ -60,6 +65,8 @@ impl State {
         let (life, death) = channel::bounded(0);
         let state = Self {
             waiting: BTreeMap::new(),
+            reading: BTreeMap::new(),
+            handing_over: BTreeMap::new(),
             requests: 0,
             unwritten: Unwritten::default(),
             told: node.snapshot().last.index,
@@ -78,6 +85,8 @@ impl State {
     pub(super) fn kill(&mut self) {
         self.life = None;
         self.waiting.clear();
+        self.reading.clear();
+        self.handing_over.clear();
     }
 
     /// All that is to be written, if there is something.
@@ -130,8 +139,7 @@ impl State {
         from: ServerId,
         request: Request,
     ) -> (Answer, ToDo) {
-        self.requests += 1;
-        let id = RequestId(self.requests);
+        let id = self.next_request();
         let before = View::of(&self.node);
         self.node.step(moment, Input::Request { from, id, request }, &mut self.effects);
         let answer = match self.take_answer(id) {
@@ -139,6 +147,39 @@ impl State {
             None => Answer::Later(self.expect_answer(id)),
         };
         (answer, self.finish(&before))
+    }
+
+    /// Has the core find out up to where a read sees all; it will come through the channel, or none
+    /// if the server does not lead any more.
+    pub(super) fn read_index(
+        &mut self,
+        moment: Moment,
+    ) -> Result<(Receiver<Option<Index>>, ToDo), ReadIndexError> {
+        let id = self.next_request();
+        let before = View::of(&self.node);
+        self.node.read_index(moment, id, &mut self.effects)?;
+        let (reader, index) = channel::bounded(1);
+        self.reading.insert(id, reader);
+        Ok((index, self.finish(&before)))
+    }
+
+    /// Has the core hand the leadership over; whether it did will come through the channel.
+    pub(super) fn transfer_leadership(
+        &mut self,
+        moment: Moment,
+        to: ServerId,
+    ) -> Result<(Receiver<bool>, ToDo), TransferError> {
+        let id = self.next_request();
+        let before = View::of(&self.node);
+        self.node.transfer_leadership(moment, to, id, &mut self.effects)?;
+        let (waiter, ceased) = channel::bounded(1);
+        self.handing_over.insert(id, waiter);
+        Ok((ceased, self.finish(&before)))
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId(self.requests)
     }
 
     fn take_answer(&mut self, request: RequestId) -> Option<Reply> {
@@ -177,7 +218,9 @@ impl State {
     fn carry_out(&mut self, effect: Effect, todo: &mut ToDo) {
         match effect {
             Effect::Call { to, call, request } => todo.calls.push(Call { to, call, request }),
-            Effect::Answer { id, reply } => self.answer(id, reply),
+            Effect::Answer { id, reply } => tell(&mut self.waiting, id, reply),
+            Effect::Read { id, index } => tell(&mut self.reading, id, index),
+            Effect::Transfer { id, ceased } => tell(&mut self.handing_over, id, ceased),
             Effect::Persist { write, update } => {
                 // A writer that has something to take needs no second call.
                 todo.wake_writer |= self.unwritten.updates.is_empty();
@@ -186,14 +229,13 @@ impl State {
             }
         }
     }
+}
 
-    /// The channel has room for the one answer it is there for, so this does not block.
-    fn answer(&mut self, id: RequestId, reply: Reply) {
-        let handler = self.waiting.remove(&id);
-        let handler = handler.expect("the core answers each request once");
-        // A handler that is gone needs no answer.
-        let _ = handler.try_send(reply);
-    }
+/// The channel has room for the one answer it is there for, so this does not block.
+fn tell<T>(waiting: &mut BTreeMap<RequestId, Sender<T>>, id: RequestId, answer: T) {
+    let waiter = waiting.remove(&id).expect("the core answers each request once");
+    // Whoever is gone needs no answer.
+    let _ = waiter.try_send(answer);
 }
 
 /// What a log and the other threads want to know of a server.

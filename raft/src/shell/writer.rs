@@ -233,7 +233,7 @@ mod tests {
     }
 
     fn entries(term: Term, count: usize, bytes: usize) -> Vec<Entry> {
-        vec![Entry { term, command: vec![7; bytes].into() }; count]
+        vec![Entry::command(term, vec![7; bytes].into()); count]
     }
 
     /// One entry that takes the place of all after an index.

@@ -1,6 +1,7 @@
 //! The servers of a script, and what each input does to them.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub(crate) struct Cluster {
     slow_disks: bool,
     /// How many commands were proposed: each one is another number.
     commands: u64,
+    /// How many reads and transfers were asked for, likewise.
+    asked: u64,
     output: String,
 }
 
@@ -49,8 +52,8 @@ impl Cluster {
     pub(crate) fn new(nodes: usize, config: Config, slow_disks: bool) -> Result<Self, ConfigError> {
         let servers = (0..nodes).map(|id| Server::new(jitter(id as u128, nodes as u128))).collect();
         let network = Network::default();
-        let (commands, output) = (0, String::new());
-        let mut cluster = Self { servers, network, config, slow_disks, commands, output };
+        let (commands, asked, output) = (0, 0, String::new());
+        let mut cluster = Self { servers, network, config, slow_disks, commands, asked, output };
         for id in 0..nodes {
             cluster.start(id)?;
         }
@@ -97,6 +100,32 @@ impl Cluster {
         self.drive(id, |node, effects| position = node.propose(command.as_slice().into(), effects));
         if position.is_none() {
             self.say(format_args!("S{id} does not lead"));
+        }
+    }
+
+    /// Asks a server up to where a read sees all.
+    pub(crate) fn read(&mut self, id: ServerId) {
+        self.asked += 1;
+        let (moment, request) = (self.servers[id].moment(), RequestId(self.asked));
+        let mut asked = Ok(());
+        self.drive(id, |node, effects| asked = node.read_index(moment, request, effects));
+        self.say_asked(format_args!("read {}", request.0), asked);
+    }
+
+    /// Asks a server to hand the leadership over.
+    pub(crate) fn transfer(&mut self, id: ServerId, to: ServerId) {
+        self.asked += 1;
+        let (moment, request) = (self.servers[id].moment(), RequestId(self.asked));
+        let mut asked = Ok(());
+        self.drive(id, |node, effects| {
+            asked = node.transfer_leadership(moment, to, request, effects);
+        });
+        self.say_asked(format_args!("transfer {}", request.0), asked);
+    }
+
+    fn say_asked<E: Error>(&mut self, what: fmt::Arguments<'_>, asked: Result<(), E>) {
+        if let Err(error) = asked {
+            self.say(format_args!("{what} is refused: {error}"));
         }
     }
 
@@ -151,6 +180,14 @@ impl Cluster {
         match effect {
             Effect::Call { to, call, request } => self.send_request(id, to, call, request),
             Effect::Answer { id: request_id, reply } => self.send_reply(id, request_id, reply),
+            Effect::Read { id: read, index } => {
+                let index = index.map_or("no index".to_owned(), |index| format!("index {index}"));
+                self.say(format_args!("S{id} ends read {}: {index}", read.0));
+            }
+            Effect::Transfer { id: transfer, ceased } => {
+                let end = if ceased { "it leads no more" } else { "it gives up" };
+                self.say(format_args!("S{id} ends transfer {}: {end}", transfer.0));
+            }
             Effect::Persist { write, update } => {
                 let shown = show::update(&update);
                 self.say(format_args!("S{id} writes w{}: {shown}", write.0));

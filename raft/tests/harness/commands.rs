@@ -29,6 +29,14 @@ pub(crate) enum Command {
         #[arg(key)]
         max_append_bytes: Option<usize>,
         #[arg(key, optional)]
+        no_op: bool,
+        #[arg(key, optional)]
+        read_index: bool,
+        #[arg(key, optional)]
+        check_quorum: bool,
+        #[arg(key, optional)]
+        leadership_transfer: bool,
+        #[arg(key, optional)]
         slow_disks: bool,
     },
     Disk {
@@ -61,6 +69,12 @@ pub(crate) enum Command {
         index: Option<Index>,
     },
     Apply(ServerId),
+    Read(ServerId),
+    Transfer {
+        server: ServerId,
+        #[arg(key)]
+        to: ServerId,
+    },
     Deliver {
         #[arg(optional)]
         numbers: Vec<u64>,
@@ -121,6 +135,8 @@ impl Command {
             Self::Propose { server, count } => propose(cluster, *server, count.unwrap_or(1)),
             Self::Snapshot { server, index } => snapshot(cluster, *server, *index),
             Self::Apply(server) => apply(cluster, *server),
+            Self::Read(server) => read(cluster, *server),
+            Self::Transfer { server, to } => transfer(cluster, *server, *to),
             Self::Deliver { numbers, from, to } => deliver(cluster, &filter(numbers, *from, *to)),
             Self::Drop { numbers, from, to } => drop(cluster, &filter(numbers, *from, *to)),
             Self::Duplicate { numbers } => duplicate(cluster, &filter(numbers, None, None)),
@@ -143,17 +159,33 @@ impl Command {
 
 /// Starts a cluster. Writes complete at once, unless the disks are slow.
 ///
-/// `cluster nodes=5 pre_vote=false slow_disks=true`, `cluster nodes=3 max_append_bytes=1`
-pub(crate) fn cluster(
-    nodes: usize,
-    pre_vote: Option<bool>,
-    max_append_bytes: Option<usize>,
-    slow_disks: bool,
-) -> Result<Cluster, Box<dyn Error>> {
-    let mut config = Config::default();
-    config.pre_vote = pre_vote.unwrap_or(config.pre_vote);
-    config.max_append_bytes = max_append_bytes.unwrap_or(config.max_append_bytes);
-    Ok(Cluster::new(nodes, config, slow_disks)?)
+/// `cluster nodes=5 pre_vote=false slow_disks=true`, `cluster nodes=3 max_append_bytes=1`,
+/// `cluster nodes=3 no_op=true read_index=true check_quorum=true leadership_transfer=true`
+pub(crate) fn cluster(command: &Command) -> Result<Option<Cluster>, Box<dyn Error>> {
+    let Command::Cluster {
+        nodes,
+        pre_vote,
+        max_append_bytes,
+        no_op,
+        read_index,
+        check_quorum,
+        leadership_transfer,
+        slow_disks,
+    } = command
+    else {
+        return Ok(None);
+    };
+    let default = Config::default();
+    let config = Config {
+        pre_vote: pre_vote.unwrap_or(default.pre_vote),
+        max_append_bytes: max_append_bytes.unwrap_or(default.max_append_bytes),
+        no_op: *no_op,
+        read_index: *read_index,
+        check_quorum: *check_quorum,
+        leadership_transfer: *leadership_transfer,
+        ..default
+    };
+    Ok(Some(Cluster::new(*nodes, config, *slow_disks)?))
 }
 
 /// Starts a server again from this disk: term, vote, the last entry that its snapshot covers, and
@@ -252,6 +284,24 @@ fn snapshot(cluster: &mut Cluster, id: ServerId, index: Option<Index>) -> Outcom
 fn apply(cluster: &mut Cluster, id: ServerId) -> Outcome {
     running(cluster, id)?;
     cluster.apply(id);
+    Ok(())
+}
+
+/// Asks a server up to where a read sees all.
+///
+/// `read 0`
+fn read(cluster: &mut Cluster, id: ServerId) -> Outcome {
+    running(cluster, id)?;
+    cluster.read(id);
+    Ok(())
+}
+
+/// Has a server hand the leadership over to another.
+///
+/// `transfer 0 to=1`
+fn transfer(cluster: &mut Cluster, id: ServerId, to: ServerId) -> Outcome {
+    running(cluster, id)?;
+    cluster.transfer(id, to);
     Ok(())
 }
 
@@ -482,9 +532,8 @@ impl FromStr for Terms {
 
 impl Terms {
     fn entries_after(&self, index: Index) -> Vec<Entry> {
-        let entry = |(index, term): (Index, &Term)| Entry {
-            term: *term,
-            command: format!("{index}@{term}").into_bytes().into(),
+        let entry = |(index, term): (Index, &Term)| {
+            Entry::command(*term, format!("{index}@{term}").into_bytes().into())
         };
         (index + 1..).zip(&self.0).map(entry).collect()
     }

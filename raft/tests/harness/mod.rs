@@ -24,8 +24,7 @@ impl goldenscript::Runner for Runner {
         command: &Command,
         _context: &goldenscript::Context,
     ) -> Result<String, Box<dyn Error>> {
-        if let Command::Cluster { nodes, pre_vote, max_append_bytes, slow_disks } = command {
-            let cluster = commands::cluster(*nodes, *pre_vote, *max_append_bytes, *slow_disks)?;
+        if let Some(cluster) = commands::cluster(command)? {
             self.cluster = Some(cluster);
         }
         let cluster = self.cluster.as_mut().ok_or("a script begins with `cluster nodes=N`")?;

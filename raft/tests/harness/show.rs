@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use raft::core::{
     AppendEntriesReply, Entry, HardState, Index, InstallSnapshotArgs, Log, LogPosition, Node,
-    PersistentState, Reply, Request, RoleKind, ServerId, SnapshotData, Term, ToApply, Update,
+    Payload, PersistentState, Reply, Request, RoleKind, ServerId, SnapshotData, Term, ToApply, Update,
 };
 
 use super::network::Message;
@@ -71,6 +71,7 @@ fn data(data: &SnapshotData) -> String {
 pub(crate) fn to_apply(next: &ToApply) -> String {
     match next {
         ToApply::Command { index, .. } => format!("the command at {index}"),
+        ToApply::NoOp { index } => format!("the no-op at {index}"),
         ToApply::Snapshot(snapshot) => {
             format!("the snapshot up to {}: {}", at(snapshot.last), data(&snapshot.data))
         }
@@ -94,7 +95,7 @@ pub(crate) fn log_change(before: &Log, now: &Log) -> Option<String> {
     }
 }
 
-/// A log: each entry as index@term; before the bar the last one that a snapshot covers.
+/// A log: each entry as index@term, with a dash if it has no command; before the bar the last one that a snapshot covers.
 pub(crate) fn log(log: &Log) -> String {
     let base = log.base();
     let entries = entries(base.index, log.after(base.index));
@@ -105,7 +106,10 @@ pub(crate) fn log(log: &Log) -> String {
 }
 
 fn entries(after: Index, entries: &[Entry]) -> String {
-    let show = |(index, entry): (Index, &Entry)| format!("{index}@{}", entry.term);
+    let show = |(index, entry): (Index, &Entry)| match entry.payload {
+        Payload::Command(_) => format!("{index}@{}", entry.term),
+        Payload::NoOp => format!("{index}@{}-", entry.term),
+    };
     let shown: Vec<_> = (after + 1..).zip(entries).map(show).collect();
     format!("[{}]", shown.join(" "))
 }
@@ -139,7 +143,8 @@ fn request(f: &mut fmt::Formatter<'_>, request: &Request) -> fmt::Result {
             write!(f, "PreVote term={} log={}", args.term, at(args.last_log()))
         }
         Request::RequestVote(args) => {
-            write!(f, "RequestVote term={} log={}", args.term, at(args.last_log()))
+            write!(f, "RequestVote term={} log={}", args.term, at(args.last_log()))?;
+            if args.leadership_transfer { f.write_str(" by transfer") } else { Ok(()) }
         }
         Request::AppendEntries(args) => {
             let (term, prev, commit) = (args.term, at(args.prev_log()), args.leader_commit);
@@ -147,6 +152,7 @@ fn request(f: &mut fmt::Formatter<'_>, request: &Request) -> fmt::Result {
             write!(f, "AppendEntries term={term} prev={prev} {entries} commit={commit}")
         }
         Request::InstallSnapshot(args) => install(f, args),
+        Request::TimeoutNow(args) => write!(f, "TimeoutNow term={}", args.term),
     }
 }
 
@@ -165,6 +171,7 @@ fn reply(f: &mut fmt::Formatter<'_>, reply: &Reply) -> fmt::Result {
         }
         Reply::AppendEntries(reply) => append_reply(f, reply),
         Reply::InstallSnapshot(reply) => write!(f, "InstallSnapshot reply term={}", reply.term),
+        Reply::TimeoutNow(reply) => write!(f, "TimeoutNow reply term={}", reply.term),
     }
 }
 
