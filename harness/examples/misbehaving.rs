@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{ApplyMsg, Disk, RaftNode};
-use harness::Cluster;
-use harness::runner::{TestCase, main as run};
+use harness::runner::{self, Implementation, TestCase};
+use harness::{Cluster, KvSetup};
 use labrpc::{ClientEnd, Service};
 use labrt::channel::Sender;
 use labrt::sync::Mutex;
@@ -71,6 +71,9 @@ const CASES: &[TestCase] = &[
         }
     }),
     case("only_in_sim_0X", |_| ()).only_in_sim("it is about virtual time"),
+    TestCase::ours_kv("not_here_0K", 1, KvSetup { clients: 1, max_raft_state: None }, |_| ())
+        .claims("nothing", "nowhere")
+        .worth(1),
 ];
 
 /// Recursion that no compiler can turn into a loop.
@@ -80,5 +83,5 @@ fn descend(depth: u64) -> u64 {
 }
 
 fn main() -> ExitCode {
-    run::<Follower>("harness", &[CASES])
+    runner::main("harness", Implementation::new().raft::<Follower>(), &[CASES])
 }

@@ -35,6 +35,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `cluster` | what tests call |
+//! | `kv` | what tests of a key-value service call: the same, and clients |
 //! | `server` | the handle, and the program that every server runs |
 //! | `disk` | what survives a crash |
 //! | `oracle` | what must never happen, watched all the time |
@@ -43,6 +44,7 @@
 
 mod cluster;
 mod disk;
+mod kv;
 mod oracle;
 mod plan;
 pub mod runner;
@@ -50,6 +52,7 @@ mod server;
 
 pub use cluster::{AGREED_WITHIN, Cluster, LEADER_WITHIN, Summary, Waits};
 pub use disk::DiskFaults;
+pub use kv::{KvClient, KvCluster, KvSetup};
 pub use oracle::Oracle;
 pub use plan::{CrashPlan, CrashPoint};
-pub use server::{Gone, ServerHandle};
+pub use server::{Gone, ServerHandle, ServicePolicy};

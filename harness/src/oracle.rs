@@ -18,6 +18,8 @@ use labrt::sync::Shared;
 use labrt::time;
 use labrt::trace::{self, EventKind};
 
+use crate::server::Snapshot;
+
 /// A `get_state` that takes longer, in virtual time, is taken to wait for a lock that somebody
 /// holds across a call.
 const READ_LIMIT: Duration = Duration::from_secs(1);
@@ -134,6 +136,22 @@ impl Oracle {
         tell(verdict);
     }
 
+    /// A server's service was given a snapshot that is to stand for everything up to `index`: from
+    /// Raft, or from its disk at its start.
+    pub(crate) fn note_installed(
+        &self,
+        server: usize,
+        incarnation: u64,
+        index: Index,
+        snapshot: &Snapshot,
+    ) {
+        let verdict = self.0.with(|memory| {
+            memory.incarnation(server, incarnation)?;
+            memory.note_installed(server, index, snapshot)
+        });
+        tell(verdict);
+    }
+
     /// How many servers' present incarnations have applied the entry at `index`.
     pub fn applied_by(&self, index: Index) -> usize {
         self.0.with(|memory| {
@@ -186,10 +204,8 @@ impl Memory {
         let (index, command) = match message {
             ApplyMsg::Command { index, command } => (*index, Some(command.clone())),
             ApplyMsg::NoOp { index } => (*index, None),
-            ApplyMsg::Snapshot { index, .. } => {
-                self.server(server).last_applied = *index;
-                return None;
-            }
+            // What is in it is looked at when it has been decoded.
+            ApplyMsg::Snapshot { .. } => return None,
         };
         let last = std::mem::replace(&mut self.server(server).last_applied, index);
         if index != last + 1 {
@@ -202,6 +218,35 @@ impl Memory {
         };
         let by = first.by;
         (!same).then(|| format!("S{server} and S{by} applied different commands at index {index}"))
+    }
+
+    /// A snapshot stands for what was applied up to its index, and never moves a state backwards
+    /// (Raft paper, section 7).
+    fn note_installed(
+        &mut self,
+        server: usize,
+        index: Index,
+        snapshot: &Snapshot,
+    ) -> Option<String> {
+        let last = std::mem::replace(&mut self.server(server).last_applied, index);
+        let (taken, length) = (snapshot.index, snapshot.commands.len() as Index);
+        if index < last {
+            return Some(format!(
+                "S{server} was handed the snapshot of index {index} after it had applied {last}"
+            ));
+        }
+        if taken != index || length != index {
+            return Some(format!(
+                "S{server} was handed, for index {index}, the snapshot of index {taken}"
+            ));
+        }
+        let is_applied = |(index, command): (Index, &Option<Vec<u8>>)| {
+            self.applied.get(&index).is_some_and(|applied| applied.command == *command)
+        };
+        let differs = (1..).zip(&snapshot.commands).find(|&entry| !is_applied(entry));
+        differs.map(|(at, _)| {
+            format!("S{server}'s snapshot of index {index} does not hold what was applied at {at}")
+        })
     }
 }
 

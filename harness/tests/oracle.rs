@@ -207,3 +207,77 @@ fn a_gap_or_a_repetition_in_what_is_applied_is_found() {
     }
     assert_eq!(message::<Twice>(), "S0 applied index 1 right after index 1");
 }
+
+/// A snapshot as the harness's service takes it: of `index`, holding commands of one byte.
+fn snapshot(at: u64, of: u64, commands: &[u8]) -> ApplyMsg {
+    let commands: Vec<Option<Vec<u8>>> =
+        commands.iter().map(|&command| Some(vec![command])).collect();
+    let snapshot = labgob::encode(&(of, commands)).expect("it can be encoded");
+    ApplyMsg::Snapshot { index: at, term: 1, snapshot }
+}
+
+/// Commands 1 and 2 at indices 1 and 2, and a while later, so that they are known by then, this.
+fn after_two(me: usize, message: ApplyMsg) -> Vec<ApplyMsg> {
+    if me == 1 { vec![command(1, 1), command(2, 2), message] } else { Vec::new() }
+}
+
+#[test]
+fn a_snapshot_of_what_was_applied_is_not_objected_to() {
+    struct Fine;
+    impl Habit for Fine {
+        fn applied(me: usize) -> Vec<ApplyMsg> {
+            after_two(me, snapshot(2, 2, &[1, 2]))
+        }
+    }
+    assert_eq!(verdict::<Fine>(), Ok(()));
+}
+
+#[test]
+fn a_snapshot_that_moves_a_state_back_is_found() {
+    struct Back;
+    impl Habit for Back {
+        fn applied(me: usize) -> Vec<ApplyMsg> {
+            after_two(me, snapshot(1, 1, &[1]))
+        }
+    }
+    let message = message::<Back>();
+    assert_eq!(message, "S1 was handed the snapshot of index 1 after it had applied 2");
+}
+
+#[test]
+fn a_snapshot_of_another_index_is_found() {
+    struct Other;
+    impl Habit for Other {
+        fn applied(me: usize) -> Vec<ApplyMsg> {
+            after_two(me, snapshot(3, 2, &[1, 2]))
+        }
+    }
+    assert_eq!(message::<Other>(), "S1 was handed, for index 3, the snapshot of index 2");
+}
+
+#[test]
+fn a_snapshot_of_something_that_nobody_applied_is_found() {
+    struct Foreign;
+    impl Habit for Foreign {
+        fn applied(me: usize) -> Vec<ApplyMsg> {
+            after_two(me, snapshot(2, 2, &[1, 9]))
+        }
+    }
+    let message = message::<Foreign>();
+    assert_eq!(message, "S1's snapshot of index 2 does not hold what was applied at 2");
+}
+
+#[test]
+fn bytes_that_are_no_snapshot_are_found() {
+    struct Garbage;
+    impl Habit for Garbage {
+        fn applied(me: usize) -> Vec<ApplyMsg> {
+            after_two(me, ApplyMsg::Snapshot { index: 2, term: 1, snapshot: vec![7; 3] })
+        }
+    }
+    let message = message::<Garbage>();
+    assert!(
+        message.starts_with("S1 was handed 3 bytes for a snapshot that no service took"),
+        "{message}"
+    );
+}

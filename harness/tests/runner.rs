@@ -83,6 +83,14 @@ fn a_filter_that_matches_nothing_is_an_error_that_lists_the_tests() {
 }
 
 #[test]
+fn a_filter_for_what_this_target_does_not_test_says_what_is_missing() {
+    let (text, status) = run(&["0K"], &[]);
+    assert_eq!(status, Some(2), "{text}");
+    let sentence = "\"0K\" is about a key-value service, and this target has none";
+    assert!(text.contains(sentence), "{text}");
+}
+
+#[test]
 fn a_bad_setting_is_refused_with_a_sentence() {
     for (name, value) in [("LAB_WORLD", "moon"), ("LAB_SEED", "x"), ("LAB_SEEDS", "0")] {
         let (text, status) = run(&[], &[(name, value)]);

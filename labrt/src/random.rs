@@ -21,6 +21,7 @@ use std::time::Duration;
 use rand::{SeedableRng, TryRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+pub use rand::seq::SliceRandom;
 pub use rand::{Rng, RngExt};
 
 use crate::{os, raw};

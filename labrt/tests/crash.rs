@@ -175,6 +175,33 @@ fn every_kind_of_wait_ends_with_the_crash_and_runs_its_destructors() {
 }
 
 #[test]
+fn an_outermost_loop_that_waits_to_the_end_is_told_of_it_and_returns() {
+    over_seeds(|| {
+        let (lock, moved) = (Arc::new(Mutex::new(())), Arc::new(Condvar::new()));
+        let returned = Arc::new(AtomicU32::new(0));
+        let group = server(1);
+        let waits: [fn(&Condvar, &Mutex<()>) -> bool; 2] = [
+            |moved, lock| moved.wait_or_end(&mut lock.lock()),
+            |moved, lock| moved.wait_until_or_end(&mut lock.lock(), Instant::now() + SECOND),
+        ];
+        for wait in waits {
+            let (lock, moved) = (Arc::clone(&lock), Arc::clone(&moved));
+            let returned = Arc::clone(&returned);
+            group.spawn("loop", move || {
+                while wait(&moved, &lock) {}
+                returned.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        thread::sleep(3 * SECOND / 2);
+        moved.notify_all();
+        // Neither is on its way between two waits then.
+        thread::sleep(SECOND / 2);
+        group.crash();
+        assert_eq!(returned.load(Ordering::Relaxed), 2);
+    });
+}
+
+#[test]
 fn a_destructor_may_wait_for_a_lock_of_its_own_server() {
     over_seeds(|| {
         let group = server(1);

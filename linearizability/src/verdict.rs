@@ -1,6 +1,7 @@
 //! What a checker answers, and how it tells of a clash.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::history::Operation;
 use crate::model::Model;
@@ -85,7 +86,7 @@ impl fmt::Display for Clash {
     }
 }
 
-/// One operation in a line: `#4 client 2: get x -> "a", from 10 to 20`.
+/// One operation in a line: `#4 client 2: get x read "a", called at 10ms, returned at 12.5ms`.
 pub(crate) fn tell<M: Model>(
     model: &M,
     history: &[Operation<M::Input, M::Output>],
@@ -96,8 +97,13 @@ pub(crate) fn tell<M: Model>(
     let end = op
         .outcome
         .as_ref()
-        .map_or("did not return".to_string(), |o| format!("returned at {}", o.return_ns));
-    format!("#{id} client {}: {what}, called at {}, {end}", op.client, op.call_ns)
+        .map_or("did not return".to_string(), |o| format!("returned at {:?}", time(o.return_ns)));
+    format!("#{id} client {}: {what}, called at {:?}, {end}", op.client, time(op.call_ns))
+}
+
+/// A time as people read it.
+fn time(ns: u64) -> Duration {
+    Duration::from_nanos(ns)
 }
 
 /// A value in quotes; of a long one, its beginning and its end.

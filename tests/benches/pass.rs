@@ -12,23 +12,36 @@ use std::time::Duration;
 
 use corosensei::Coroutine;
 use harness::Summary;
-use harness::runner::{TestCase, simulate};
+use harness::runner::{Implementation, TestCase, simulate};
 use labrt::sim::Config;
 use labrt::time::Instant;
+
+const OURS: Implementation =
+    Implementation::new().raft::<raft::Raft>().kv::<kvraft::KvServer<raft::Raft>>();
 
 const PASSES: u64 = 5;
 const SWITCHES: u64 = 2_000_000;
 
 fn main() {
-    let yardstick = yardstick();
+    let yardstick = (0..PASSES).map(|_| yardstick()).fold(f64::INFINITY, f64::min);
     println!("yardstick, a bare coroutine's switch and back: {:.1} ns", yardstick * 1e9);
-    for suite in tests::SUITES {
-        suite.iter().for_each(|case| fastest(case).print(case.name, yardstick));
-    }
-    for (name, mirrored) in [("the labs' tests", true), ("our own", false)] {
-        let cases = tests::SUITES.iter().copied().flatten();
-        let costs = cases.filter(|case| case.mirrored == mirrored).map(fastest);
-        costs.fold(Cost::default(), Cost::and).print(name, yardstick);
+    let cases = tests::SUITES.iter().copied().flatten().filter(|case| case.concerns(&OURS));
+    let costs: Vec<(&TestCase, Cost)> = cases
+        .map(|case| {
+            let cost = fastest(case);
+            cost.print(case.name, yardstick);
+            (case, cost)
+        })
+        .collect();
+    for (name, lab, mirrored) in [
+        ("2, the labs' tests", '2', true),
+        ("2, our own", '2', false),
+        ("3, the labs' tests", '3', true),
+        ("3, our own", '3', false),
+    ] {
+        let of_group = |case: &TestCase| case.part().starts_with(lab) && case.mirrored == mirrored;
+        let group = costs.iter().filter(|(case, _)| of_group(case)).map(|(_, cost)| *cost);
+        group.fold(Cost::default(), Cost::and).print(name, yardstick);
     }
 }
 
@@ -57,11 +70,13 @@ impl Cost {
         let Self { time, rpcs, commands } = *self;
         let seconds = time.as_secs_f64();
         let millions = seconds / yardstick / 1e6;
-        let each = seconds * 1e6 / rpcs.max(1) as f64;
+        let micros = |count: u64| seconds * 1e6 / count.max(1) as f64;
         println!(
-            "{name:<24} {:>9.3} ms {millions:>7.3} M yardsticks {rpcs:>7} RPCs {commands:>5} \
-             commands {each:>7.2} us an RPC",
-            seconds * 1e3
+            "{name:<24} {:>9.3} ms {millions:>7.3} M yardsticks {rpcs:>7} RPCs {commands:>6} \
+             commands {:>7.2} us an RPC {:>8.2} us a command",
+            seconds * 1e3,
+            micros(rpcs),
+            micros(commands)
         );
     }
 }
@@ -70,7 +85,7 @@ impl Cost {
 fn fastest(case: &'static TestCase) -> Cost {
     let run = |_| {
         let started = Instant::now();
-        let outcome = simulate::<raft::Raft>(case, &Config::new(1));
+        let outcome = simulate(case, OURS, &Config::new(1));
         let summary = outcome.result.unwrap_or_else(|failure| panic!("{}: {failure}", case.name));
         Cost::new(started.elapsed(), &summary)
     };

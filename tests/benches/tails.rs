@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use harness::runner::{TestCase, simulate};
+use harness::runner::{Implementation, TestCase, simulate};
 use harness::{AGREED_WITHIN, LEADER_WITHIN, Waits};
 use labrt::settings::Settings;
 use labrt::sim::Config;
@@ -33,20 +33,18 @@ fn main() -> ExitCode {
         eprintln!("the argument must be a number of seeds");
         return ExitCode::FAILURE;
     };
-    print("our Raft", &measure(seeds, run::<Raft>));
-    print("the plain Raft", &measure(seeds, run::<PlainRaft>));
+    print("our Raft", &measure(seeds, Implementation::new().raft::<Raft>()));
+    print("the plain Raft", &measure(seeds, Implementation::new().raft::<PlainRaft>()));
     ExitCode::SUCCESS
 }
 
-type Run = fn(&'static TestCase, &Config) -> Waits;
-
-fn run<R: contract::RaftNode>(case: &'static TestCase, config: &Config) -> Waits {
-    let outcome = simulate::<R>(case, config);
+fn run(case: &'static TestCase, raft: Implementation, config: &Config) -> Waits {
+    let outcome = simulate(case, raft, config);
     outcome.result.unwrap_or_else(|failure| panic!("{} {failure}", case.name)).waits
 }
 
 /// All tests over so many seeds, on as many OS threads as there are CPUs.
-fn measure(seeds: u64, run: Run) -> Runs {
+fn measure(seeds: u64, raft: Implementation) -> Runs {
     let (next, runs) = (Arc::new(AtomicU64::new(0)), Arc::new(Shared::new(Runs::new())));
     let worker = |_| {
         let (next, runs) = (Arc::clone(&next), Arc::clone(&runs));
@@ -56,7 +54,7 @@ fn measure(seeds: u64, run: Run) -> Runs {
                 if seed >= seeds {
                     return;
                 }
-                let of_seed = of_seed(seed, run);
+                let of_seed = of_seed(seed, raft);
                 runs.with(|runs| runs.extend(of_seed));
             }
         })
@@ -67,11 +65,11 @@ fn measure(seeds: u64, run: Run) -> Runs {
     runs.with(std::mem::take)
 }
 
-fn of_seed(seed: u64, run: Run) -> Runs {
+fn of_seed(seed: u64, raft: Implementation) -> Runs {
     let settings = Settings::from_env().unwrap_or_else(|error| panic!("{error}"));
     let config = Config::new(seed).with_strategy(settings.strategy_of(seed));
-    let cases = tests::SUITES.iter().copied().flatten();
-    cases.map(|case| (case.name, run(case, &config))).collect()
+    let cases = tests::SUITES.iter().copied().flatten().filter(|case| case.concerns(&raft));
+    cases.map(|case| (case.name, run(case, raft, &config))).collect()
 }
 
 fn print(raft: &str, runs: &Runs) {

@@ -10,6 +10,9 @@
 //! | 2A | leader election | [`raft_2a::CASES`] |
 //! | 2B | log replication | [`raft_2b::CASES`] |
 //! | 2C | persistence | [`raft_2c::CASES`] |
+//! | 2D | snapshots | [`raft_2d::CASES`] |
+//! | 3A | a key-value service | [`kv_3a::CASES`] |
+//! | 3B | a key-value service with snapshots | [`kv_3b::CASES`] |
 //!
 //! To run them on a Raft of your own, give your crate a test target without a harness,
 //!
@@ -39,12 +42,14 @@
 //!
 //! The longest waits for agreement are those of `figure8_unreliable_2C`, whose network goes on to lose
 //! and reorder messages.
-//!
-//! Left out so far: 2D (snapshots), 3A and 3B (the key-value service).
 
+pub mod kv_3a;
+pub mod kv_3b;
+mod kv_load;
 pub mod raft_2a;
 pub mod raft_2b;
 pub mod raft_2c;
+pub mod raft_2d;
 mod script;
 mod swarm;
 
@@ -54,14 +59,27 @@ use harness::runner::TestCase;
 pub use harness;
 
 /// All suites, in the order of the labs.
-pub const SUITES: &[&[TestCase]] = &[raft_2a::CASES, raft_2b::CASES, raft_2c::CASES];
+pub const SUITES: &[&[TestCase]] =
+    &[raft_2a::CASES, raft_2b::CASES, raft_2c::CASES, raft_2d::CASES, kv_3a::CASES, kv_3b::CASES];
 
-/// Makes the `main` function of a test target that runs all suites on the Raft `$raft`.
+/// Makes the `main` function of a test target that runs the suites: those of Raft on the Raft
+/// `$raft`, those of the key-value service on `$kv`.
 #[macro_export]
 macro_rules! main {
     ($raft:ty) => {
+        $crate::main!(@ raft::<$raft>());
+    };
+    ($raft:ty, $kv:ty) => {
+        $crate::main!(@ raft::<$raft>().kv::<$kv>());
+    };
+    (kv: $kv:ty) => {
+        $crate::main!(@ kv::<$kv>());
+    };
+    (@ $($implementation:tt)+) => {
         fn main() -> std::process::ExitCode {
-            $crate::harness::runner::main::<$raft>(env!("CARGO_PKG_NAME"), $crate::SUITES)
+            let implementation = $crate::harness::runner::Implementation::new().$($implementation)+;
+            let package = env!("CARGO_PKG_NAME");
+            $crate::harness::runner::main(package, implementation, $crate::SUITES)
         }
     };
 }

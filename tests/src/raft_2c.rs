@@ -302,7 +302,11 @@ fn crash_in_handler(cluster: &Cluster) {
 /// at a point of its own code, and from then on is alone with the third. What it had answered for
 /// is all that is left of what the other one committed. (The leader gets no requests then, and the
 /// follower makes none, so each has points of its own.)
-fn crash_by_plan(cluster: &Cluster, at_leader: &[CrashPoint], at_follower: &[CrashPoint]) {
+pub(crate) fn crash_by_plan(
+    cluster: &Cluster,
+    at_leader: &[CrashPoint],
+    at_follower: &[CrashPoint],
+) {
     let mut script = cluster.script();
     let mut crashes = 0;
     for _ in 0..15 {

@@ -126,7 +126,7 @@ impl Intensities {
             reply_delay: Duration::ZERO..self.delay,
             duplicate_ppm: self.duplicate,
             reorder_ppm: self.reorder,
-            ..Faults::reliable().with_long_delays()
+            ..cluster.usual_faults().clone()
         });
         for server in 0..cluster.len() {
             cluster.server(server).set_disk_faults(&DiskFaults {
@@ -138,6 +138,19 @@ impl Intensities {
                 cluster.server(server).set_clock(Duration::ZERO, rate_ppm);
             }
         }
+    }
+
+    /// Thirty seconds of it, and as long as it takes until what is on its way has arrived.
+    fn inflict(&self, cluster: &Cluster, script: &mut Stream) {
+        self.set_lasting(cluster, script);
+        for _ in 0..60 {
+            self.step(cluster, script);
+            sleep(script.duration(Duration::ZERO..secs(1)));
+            mend_some(cluster, script);
+        }
+        cluster.heal();
+        // What hangs fails.
+        sleep(secs(7));
     }
 
     /// What may happen to one server at one step.
@@ -192,14 +205,11 @@ pub(crate) fn run(cluster: &Cluster) {
     let mut script = cluster.script();
     let intensities = Intensities::draw(&mut script);
     let clients = Clients::start(cluster, 3, ms(100));
-    intensities.set_lasting(cluster, &mut script);
-    for _ in 0..60 {
-        intensities.step(cluster, &mut script);
-        sleep(script.duration(Duration::ZERO..secs(1)));
-        mend_some(cluster, &mut script);
-    }
-    cluster.heal();
-    // What is on its way arrives, and what hangs fails.
-    sleep(secs(7));
+    intensities.inflict(cluster, &mut script);
     clients.end_and_check(cluster);
+}
+
+/// Thirty seconds of faults, then none.
+pub(crate) fn inflict(cluster: &Cluster, script: &mut Stream) {
+    Intensities::draw(script).inflict(cluster, script);
 }

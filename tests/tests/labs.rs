@@ -1,3 +1,6 @@
-//! The graded suites on our own Raft.
+//! The graded suites on our own Raft, and on our key-value service with it.
 
-tests::main!(raft::Raft);
+use kvraft::KvServer;
+use raft::Raft;
+
+tests::main!(Raft, KvServer<Raft>);

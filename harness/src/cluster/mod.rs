@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk::DiskFaults;
 use crate::oracle::Oracle;
 use crate::plan::{CrashPlan, Crashes};
-use crate::server::{LocalServer, ServerHandle, Surroundings};
+use crate::server::{Kind, LocalServer, RaftKind, ServerHandle, ServicePolicy, Surroundings};
 pub use agreement::AGREED_WITHIN;
 pub use election::LEADER_WITHIN;
 
@@ -33,6 +33,8 @@ const MONITOR_EVERY: Duration = Duration::from_millis(250);
 pub struct Cluster {
     servers: Arc<[Arc<dyn ServerHandle>]>,
     network: Network,
+    /// The faults of a network that has none.
+    usual: Faults,
     oracle: Arc<Oracle>,
     crashes: Arc<Crashes>,
     tally: Arc<Shared<Tally>>,
@@ -67,7 +69,7 @@ pub struct Summary {
     pub rpcs: u64,
     /// Bytes of requests, and of replies that arrived.
     pub bytes: u64,
-    /// Entries that were applied.
+    /// Entries that were applied, or operations of clients that returned.
     pub commands: u64,
     /// Syncs of journals.
     pub syncs: u64,
@@ -75,23 +77,28 @@ pub struct Summary {
     pub waits: Waits,
 }
 
-/// Those of a network without faults in the labs' Raft tests.
-fn usual_faults() -> Faults {
-    Faults::reliable().with_long_delays()
-}
-
 impl Cluster {
     /// Starts `servers` servers on a reliable network, where a caller may wait up to 7 s for a
     /// server that is gone, as in all the labs' Raft tests.
     pub fn new<R: RaftNode>(servers: usize) -> Self {
-        let cluster = Self::not_started::<R>(servers);
-        cluster.start_all();
-        cluster
+        Self::start_servers(
+            servers,
+            0,
+            Faults::reliable().with_long_delays(),
+            &RaftKind::<R>::new(),
+        )
     }
 
-    fn not_started<R: RaftNode>(servers: usize) -> Self {
-        let network = Network::new(servers);
-        network.set_all_faults(&usual_faults());
+    /// Starts `servers` servers of one kind, beside which the network has as many nodes as
+    /// `clients` says. `usual` are the faults of a network that has none.
+    pub(crate) fn start_servers<K: Kind>(
+        servers: usize,
+        clients: usize,
+        usual: Faults,
+        kind: &K,
+    ) -> Self {
+        let network = Network::new(servers + clients);
+        network.set_all_faults(&usual);
         let (oracle, crashes) = (Arc::new(Oracle::default()), Arc::new(Crashes::default()));
         let around = Surroundings {
             network: network.clone(),
@@ -99,11 +106,12 @@ impl Cluster {
             crashes: Arc::clone(&crashes),
         };
         let server = |me| -> Arc<dyn ServerHandle> {
-            Arc::new(LocalServer::<R>::new(me, servers, around.clone()))
+            Arc::new(LocalServer::new(me, servers, around.clone(), kind.clone()))
         };
         let cluster = Self {
             servers: (0..servers).map(server).collect(),
             network,
+            usual,
             oracle,
             crashes,
             tally: Arc::default(),
@@ -112,6 +120,7 @@ impl Cluster {
         cluster.set_arbitrary_clocks();
         cluster.watch_messages();
         cluster.watch_reads();
+        cluster.servers.iter().for_each(|server| server.restart());
         cluster
     }
 
@@ -159,12 +168,6 @@ impl Cluster {
                     servers.iter().filter_map(Weak::upgrade).for_each(|server| server.nudge());
                 }
             });
-        }
-    }
-
-    fn start_all(&self) {
-        for server in &*self.servers {
-            server.restart();
         }
     }
 
@@ -217,7 +220,7 @@ impl Cluster {
 
     /// Removes the faults of one direction of a link, but for a cut.
     pub fn heal_link(&self, from: NodeId, to: NodeId) {
-        self.network.set_faults(from, to, &usual_faults());
+        self.network.set_faults(from, to, &self.usual);
     }
 
     /// Crashes a server, wherever it is.
@@ -244,6 +247,44 @@ impl Cluster {
         self.servers[server].resume();
     }
 
+    /// Says what the service on top of each Raft does, from now on.
+    pub fn set_service_policy(&self, policy: &ServicePolicy) {
+        self.servers.iter().for_each(|server| server.set_service_policy(policy));
+    }
+
+    /// The most bytes that Raft has on a server's disk, the snapshot aside.
+    pub fn largest_raft_state(&self) -> usize {
+        self.servers.iter().map(|server| server.raft_state_size()).max().unwrap_or_default()
+    }
+
+    /// The most bytes that a snapshot on a server's disk has.
+    pub fn largest_snapshot(&self) -> usize {
+        self.servers.iter().map(|server| server.snapshot_size()).max().unwrap_or_default()
+    }
+
+    /// The faults that the network has when nothing is set.
+    pub fn usual_faults(&self) -> &Faults {
+        &self.usual
+    }
+
+    /// Cuts the servers into sides that cannot reach each other; servers on no side reach nobody.
+    /// Clients reach all.
+    pub fn partition(&self, sides: &[Vec<usize>]) {
+        self.tell(|| format!("partition {sides:?}"));
+        let side_of = |server| sides.iter().position(|side| side.contains(&server));
+        for from in 0..self.len() {
+            for to in (0..self.len()).filter(|&to| to != from) {
+                let together = side_of(from).is_some() && side_of(from) == side_of(to);
+                self.network.set_cut(from, to, !together);
+            }
+        }
+    }
+
+    /// Has all servers reach each other again, but for those that were disconnected.
+    pub fn end_partition(&self) {
+        self.partition(&[(0..self.len()).collect()]);
+    }
+
     /// Whether a server is connected, and not paused. It may have crashed.
     pub fn is_reachable(&self, server: usize) -> bool {
         self.network.is_connected(server) && !self.servers[server].is_paused()
@@ -265,11 +306,12 @@ impl Cluster {
     pub fn heal(&self) {
         self.tell(|| "heal everything".to_string());
         self.clear_plans();
-        self.network.set_all_faults(&usual_faults());
+        self.network.set_all_faults(&self.usual);
         for server in 0..self.len() {
             self.network.set_connected(server, true);
-            for peer in 0..self.len() {
-                self.network.set_cut(server, peer, false);
+            for node in 0..self.network.nodes() {
+                self.network.set_cut(server, node, false);
+                self.network.set_cut(node, server, false);
             }
             let handle = &self.servers[server];
             handle.set_disk_faults(&DiskFaults::default());
@@ -298,9 +340,9 @@ impl Cluster {
 impl Cluster {
     /// On OS threads: ends every server, and waits until their threads are gone.
     ///
-    /// # Errors
+    /// # Panics
     /// Names the threads that are still there after `limit`.
-    pub(crate) fn end_on_os_threads(&self, limit: Duration) -> Result<(), String> {
+    pub(crate) fn end_on_os_threads(&self, limit: Duration) {
         for server in &*self.servers {
             let _ = server.kill();
             server.crash();
@@ -310,15 +352,14 @@ impl Cluster {
             let left: Vec<String> =
                 self.servers.iter().flat_map(|server| server.stragglers()).collect();
             if left.is_empty() {
-                return Ok(());
+                return;
             }
-            if started.elapsed() > limit {
-                let count = left.len();
-                let names = left.join("\n  ");
-                return Err(format!(
-                    "{count} threads of crashed servers are alive {limit:?} later:\n  {names}"
-                ));
-            }
+            assert!(
+                started.elapsed() <= limit,
+                "{} threads of crashed servers are alive {limit:?} later:\n  {}",
+                left.len(),
+                left.join("\n  ")
+            );
             thread::sleep(Duration::from_millis(5));
         }
     }

@@ -12,6 +12,8 @@
 
 mod file;
 mod journal;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -102,6 +104,14 @@ impl Platter {
         self.contents.with(|contents| contents.syncs)
     }
 
+    pub(crate) fn raft_state_size(&self) -> usize {
+        self.contents.with(|contents| contents.raft_state_size())
+    }
+
+    pub(crate) fn snapshot_size(&self) -> usize {
+        self.contents.with(|contents| contents.snapshot.len())
+    }
+
     /// Whether a sync has failed since the server was last started.
     pub(crate) fn has_failed(&self) -> bool {
         self.contents.with(|contents| contents.failed)
@@ -147,6 +157,10 @@ impl Platter {
 }
 
 impl Contents {
+    fn raft_state_size(&self) -> usize {
+        self.state.len() + self.journal.read().len()
+    }
+
     fn check(&self, operation: &'static str) -> Result<(), DiskError> {
         match self.failed {
             true => Err(DiskError::new(operation, "input/output error")),
@@ -204,7 +218,7 @@ impl DiskBackend for Mounted {
     }
 
     fn raft_state_size(&self) -> usize {
-        self.platter.contents.with(|contents| contents.state.len() + contents.journal.read().len())
+        self.platter.raft_state_size()
     }
 
     fn read_journal(&self) -> Result<Vec<Vec<u8>>, DiskError> {

@@ -1,6 +1,8 @@
 //! A test as data: what it claims, on what ground, and how it is run.
 
-use crate::Cluster;
+use contract::{KvNode, RaftNode};
+
+use crate::{Cluster, KvCluster, KvSetup, Summary};
 
 /// A graded test. A table of them is written as
 ///
@@ -32,7 +34,54 @@ pub struct TestCase {
     /// Whether it makes sense only for servers that use their disk's journal.
     pub needs_journal: bool,
     /// The script.
-    pub body: fn(&Cluster),
+    pub body: Body,
+}
+
+/// What a test is done to, and how.
+#[derive(Clone, Copy, Debug)]
+pub enum Body {
+    /// Servers of a Raft.
+    Raft(fn(&Cluster)),
+    /// Servers of a key-value service, and their clients.
+    Kv(KvSetup, fn(&KvCluster)),
+}
+
+/// What is tested: a Raft, a key-value service, or both.
+///
+/// ```
+/// # use harness::runner::Implementation;
+/// # fn of<R: contract::RaftNode, K: contract::KvNode>() {
+/// let raft_alone = Implementation::new().raft::<R>();
+/// let both = Implementation::new().raft::<R>().kv::<K>();
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Implementation {
+    raft: Option<fn(usize) -> Cluster>,
+    kv: Option<fn(usize, KvSetup) -> KvCluster>,
+}
+
+impl Implementation {
+    /// Nothing so far.
+    pub const fn new() -> Self {
+        Self { raft: None, kv: None }
+    }
+
+    pub(super) fn has_raft(&self) -> bool {
+        self.raft.is_some()
+    }
+
+    /// This Raft.
+    #[must_use]
+    pub const fn raft<R: RaftNode>(self) -> Self {
+        Self { raft: Some(Cluster::new::<R>), ..self }
+    }
+
+    /// This key-value service, with the Raft that it brings.
+    #[must_use]
+    pub const fn kv<K: KvNode>(self) -> Self {
+        Self { kv: Some(KvCluster::new::<K>), ..self }
+    }
 }
 
 /// The worlds in which a test makes sense.
@@ -52,6 +101,31 @@ impl TestCase {
 
     /// A test of our own.
     pub const fn ours(name: &'static str, servers: usize, body: fn(&Cluster)) -> Self {
+        Self::new(name, servers, Body::Raft(body))
+    }
+
+    /// A test of a key-value service that mirrors one of the MIT labs. Once its body has returned,
+    /// what the clients were told is checked too.
+    pub const fn mirrored_kv(
+        name: &'static str,
+        servers: usize,
+        setup: KvSetup,
+        body: fn(&KvCluster),
+    ) -> Self {
+        Self { mirrored: true, ..Self::ours_kv(name, servers, setup, body) }
+    }
+
+    /// A test of our own of a key-value service.
+    pub const fn ours_kv(
+        name: &'static str,
+        servers: usize,
+        setup: KvSetup,
+        body: fn(&KvCluster),
+    ) -> Self {
+        Self::new(name, servers, Body::Kv(setup, body))
+    }
+
+    const fn new(name: &'static str, servers: usize, body: Body) -> Self {
         Self {
             name,
             claim: "",
@@ -92,6 +166,38 @@ impl TestCase {
     /// The part it belongs to: `2A`.
     pub fn part(&self) -> &'static str {
         self.name.rsplit_once('_').map_or("", |(_, part)| part)
+    }
+
+    /// Whether it is about something that there is.
+    pub fn concerns(&self, implementation: &Implementation) -> bool {
+        match self.body {
+            Body::Raft(_) => implementation.raft.is_some(),
+            Body::Kv(..) => implementation.kv.is_some(),
+        }
+    }
+
+    /// Runs it in the present world. With OS threads, `end` sees to it that the servers' are gone.
+    ///
+    /// # Panics
+    /// If it fails; or if it is about something that there is not.
+    pub(super) fn run(&self, implementation: &Implementation, end: fn(&Cluster)) -> Summary {
+        match self.body {
+            Body::Raft(body) => {
+                let start = implementation.raft.expect("the test is about a Raft");
+                let cluster = start(self.servers);
+                body(&cluster);
+                end(&cluster);
+                cluster.summary()
+            }
+            Body::Kv(setup, body) => {
+                let start = implementation.kv.expect("the test is about a key-value service");
+                let cluster = start(self.servers, setup);
+                body(&cluster);
+                cluster.check_history();
+                end(&cluster.servers);
+                cluster.summary()
+            }
+        }
     }
 
     /// Whether nothing was forgotten that a person is told.

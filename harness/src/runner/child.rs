@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::RaftNode;
 use labrt::replay::{self, Request};
 use labrt::settings::{Settings, WorldKind};
 use labrt::sim::{self, Config, Failure, Outcome, first_difference};
@@ -20,9 +19,9 @@ use labrt::time::Instant;
 use labrt::{logger, random, thread, trace};
 use serde::{Deserialize, Serialize};
 
-use super::case::TestCase;
+use super::case::{Implementation, TestCase};
 use super::command::replay_command;
-use crate::{Cluster, Summary};
+use crate::Summary;
 
 /// A test is limited to so much time in its world, as in the labs.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
@@ -88,8 +87,9 @@ impl FailedRun {
 }
 
 /// Runs `case` as `assignment` says.
-pub(super) fn run<R: RaftNode>(
+pub(super) fn run(
     case: &'static TestCase,
+    implementation: Implementation,
     settings: &Settings,
     assignment: &Assignment,
 ) -> ExitCode {
@@ -100,8 +100,8 @@ pub(super) fn run<R: RaftNode>(
         // Should this fail, so will the writing of the result, and that is told.
         let _ = write(&assignment.result, &result);
         let ran = match settings.world {
-            WorldKind::Sim => in_sim::<R>(case, settings, seed, assignment, &mut result),
-            WorldKind::Threads => on_os_threads::<R>(case, seed),
+            WorldKind::Sim => in_sim(case, implementation, settings, seed, assignment, &mut result),
+            WorldKind::Threads => on_os_threads(case, implementation, seed),
         };
         match ran {
             Ok(summary) => result.add(&summary),
@@ -148,16 +148,17 @@ fn config(settings: &Settings, seed: u64) -> Config {
 }
 
 /// Runs one test once, in a simulated world of this process.
-pub fn simulate<R: RaftNode>(case: &'static TestCase, config: &Config) -> Outcome<Summary> {
-    sim::run(config, || {
-        let cluster = Cluster::new::<R>(case.servers);
-        (case.body)(&cluster);
-        cluster.summary()
-    })
+pub fn simulate(
+    case: &'static TestCase,
+    implementation: Implementation,
+    config: &Config,
+) -> Outcome<Summary> {
+    sim::run(config, move || case.run(&implementation, |_| {}))
 }
 
-fn in_sim<R: RaftNode>(
+fn in_sim(
     case: &'static TestCase,
+    implementation: Implementation,
     settings: &Settings,
     seed: u64,
     assignment: &Assignment,
@@ -169,24 +170,25 @@ fn in_sim<R: RaftNode>(
         let failed = Some(FailedRun::new(seed, failure));
         let _ = write(&path, &TestResult { failed, running: None, ..so_far.clone() });
     }));
-    let outcome = simulate::<R>(case, &config);
+    let outcome = simulate(case, implementation, &config);
     result.leaked.extend(outcome.stats.leaked);
     let summary = outcome.result.map_err(|failure| FailedRun::new(seed, &failure))?;
     if settings.check_determinism {
-        check_determinism::<R>(case, settings, &config)?;
+        check_determinism(case, implementation, settings, &config)?;
     }
     Ok(summary)
 }
 
 /// A second run in this process against the first run in a new one: what differs comes from
 /// outside the world.
-fn check_determinism<R: RaftNode>(
+fn check_determinism(
     case: &'static TestCase,
+    implementation: Implementation,
     settings: &Settings,
     config: &Config,
 ) -> Result<(), FailedRun> {
     let config = Config { decisions: true, ..config.clone() };
-    let here = simulate::<R>(case, &config);
+    let here = simulate(case, implementation, &config);
     let there = replay::run(replay_command(case.name, settings, config.seed), None);
     let difference = match there {
         Err(reason) => Some(format!("the run in a new process told nothing: {reason}")),
@@ -202,8 +204,9 @@ fn check_determinism<R: RaftNode>(
 }
 
 /// Runs one seed for another process that wants its trace, or its decisions.
-pub(super) fn answer<R: RaftNode>(
+pub(super) fn answer(
     case: &'static TestCase,
+    implementation: Implementation,
     settings: &Settings,
     request: &Request,
 ) -> ExitCode {
@@ -211,7 +214,7 @@ pub(super) fn answer<R: RaftNode>(
     logger::set_recording(request.wants_trace());
     let mut config = config(settings, settings.seeds[0]);
     request.prepare(&mut config);
-    match request.answer(&simulate::<R>(case, &config), case.servers) {
+    match request.answer(&simulate(case, implementation, &config), case.servers) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("no verdict was written: {error}");
@@ -227,7 +230,11 @@ struct Progress {
     panic: Option<String>,
 }
 
-fn on_os_threads<R: RaftNode>(case: &'static TestCase, seed: u64) -> Result<Summary, FailedRun> {
+fn on_os_threads(
+    case: &'static TestCase,
+    implementation: Implementation,
+    seed: u64,
+) -> Result<Summary, FailedRun> {
     random::set_os_seed(seed);
     trace::start_on_os_threads();
     let started = Instant::now();
@@ -235,13 +242,10 @@ fn on_os_threads<R: RaftNode>(case: &'static TestCase, seed: u64) -> Result<Summ
     let theirs = Arc::clone(&progress);
     let test = thread::spawn(move || {
         let ran = panic::catch_unwind(AssertUnwindSafe(|| {
-            let cluster = Cluster::new::<R>(case.servers);
-            (case.body)(&cluster);
-            (cluster.summary(), cluster.end_on_os_threads(STRAGGLER_LIMIT))
+            case.run(&implementation, |cluster| cluster.end_on_os_threads(STRAGGLER_LIMIT))
         }));
         theirs.with(|progress| match ran {
-            Ok((summary, Ok(()))) => progress.summary = Some(summary),
-            Ok((_, Err(stragglers))) => progress.panic = Some(stragglers),
+            Ok(summary) => progress.summary = Some(summary),
             Err(payload) => progress.panic = Some(thread::panic_text(&*payload)),
         });
     });

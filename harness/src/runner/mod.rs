@@ -17,7 +17,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use contract::RaftNode;
 use labrt::footer::{Footer, Replayed};
 use labrt::replay::{self, Verdict as ReplayVerdict};
 use labrt::settings::{Settings, WorldKind};
@@ -25,7 +24,7 @@ use labrt::sync::Shared;
 use labrt::thread;
 use libtest_mimic::{Arguments, Trial};
 
-pub use case::{TestCase, Worlds};
+pub use case::{Body, Implementation, TestCase, Worlds};
 pub use child::simulate;
 use child::{Assignment, FailedRun, TestResult};
 use command::{command_line, replay_command, this_program};
@@ -41,10 +40,15 @@ const PARALLEL_IN_REAL_TIME: usize = 4;
 /// Exit status for a bad setting or filter.
 const USAGE_EXIT_STATUS: u8 = 2;
 
-/// The program of a test target: runs the cases of `suites` against `R` as arguments and
-/// environment say. `package` is the crate that the target belongs to.
-pub fn main<R: RaftNode>(package: &'static str, suites: &[&'static [TestCase]]) -> ExitCode {
-    let cases: Vec<&'static TestCase> = suites.iter().copied().flatten().collect();
+/// The program of a test target: runs those cases of `suites` that concern an implementation, as
+/// arguments and environment say. `package` is the crate that the target belongs to.
+pub fn main(
+    package: &'static str,
+    implementation: Implementation,
+    suites: &[&'static [TestCase]],
+) -> ExitCode {
+    let (cases, foreign): (Vec<&'static TestCase>, Vec<_>) =
+        suites.iter().copied().flatten().partition(|case| case.concerns(&implementation));
     for case in &cases {
         assert!(case.is_complete(), "{} has no claim, no ground for it, or no points", case.name);
     }
@@ -60,21 +64,43 @@ pub fn main<R: RaftNode>(package: &'static str, suites: &[&'static [TestCase]]) 
         cases.iter().copied().filter(|case| is_selected(&arguments, case)).collect();
     if let Some(request) = replay::requested() {
         return match selected[..] {
-            [case] => child::answer::<R>(case, &settings, &request),
+            [case] => child::answer(case, implementation, &settings, &request),
             _ => refuse("a replay is of one test"),
         };
     }
     if let Ok(assignment) = env::var(CHILD_VARIABLE) {
         return match (&selected[..], serde_json::from_str(&assignment)) {
-            ([case], Ok(assignment)) => child::run::<R>(case, &settings, &assignment),
+            ([case], Ok(assignment)) => child::run(case, implementation, &settings, &assignment),
             _ => refuse(&format!("{CHILD_VARIABLE} is for the runner's own use: unset it")),
         };
     }
     match &arguments.filter {
         Some(filter) if selected.is_empty() && names_a_part(filter) => {
-            refuse(&no_match(filter, &cases))
+            let named = foreign.iter().any(|case| is_selected(&arguments, case));
+            nothing_selected(filter, named, &implementation, &cases)
         }
         _ => Run::new(package, arguments, settings, cases.len()).all(&selected),
+    }
+}
+
+/// A filter names a part, and none of the tests here. That is a mistake, unless they are tests of a
+/// Raft that is tested elsewhere, and only a service on it here.
+fn nothing_selected(
+    filter: &str,
+    is_foreign: bool,
+    implementation: &Implementation,
+    cases: &[&TestCase],
+) -> ExitCode {
+    match (is_foreign, implementation.has_raft()) {
+        (false, _) => refuse(&no_match(filter, cases)),
+        (true, true) => refuse(&format!(
+            "{filter:?} is about a key-value service, and this target has none; with one it says \
+             tests::main!(MyRaft, MyKv)"
+        )),
+        (true, false) => {
+            println!("\n{filter:?} is about a Raft, and this target tests a service on one only\n");
+            ExitCode::SUCCESS
+        }
     }
 }
 

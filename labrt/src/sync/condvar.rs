@@ -71,6 +71,43 @@ impl Condvar {
             }
             Mode::Sim => {
                 self.wait_in_sim(guard, None, place);
+                raise_if_dying();
+            }
+        }
+    }
+
+    /// As [`Condvar::wait`], for the outermost loop of a thread: false if the thread's server has
+    /// crashed, and then the thread must return. In a simulated world it is not unwound then, which
+    /// is the same for whoever looks on, and costs far less.
+    #[must_use]
+    #[track_caller]
+    pub fn wait_or_end<T: ?Sized>(&self, guard: &mut MutexGuard<'_, T>) -> bool {
+        match raw::mode() {
+            Mode::Sim => self.wait_in_sim(guard, None, Location::caller()) != Woken::Dying,
+            _ => {
+                self.wait(guard);
+                true
+            }
+        }
+    }
+
+    /// As [`Condvar::wait_or_end`], until `deadline` at the latest.
+    #[must_use]
+    #[track_caller]
+    pub fn wait_until_or_end<T: ?Sized>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        deadline: Instant,
+    ) -> bool {
+        match raw::mode() {
+            Mode::Sim => {
+                let left = deadline.duration_since(Instant::now());
+                let place = Location::caller();
+                self.wait_in_sim(guard, time::sim_deadline(left), place) != Woken::Dying
+            }
+            _ => {
+                self.wait_until(guard, deadline);
+                true
             }
         }
     }
@@ -88,7 +125,12 @@ impl Condvar {
             Mode::Grouped => os::group::wait_on(place, Some(timeout), |slice| {
                 self.inner.wait_for(&mut guard.inner, slice).timed_out()
             }),
-            Mode::Sim => self.wait_in_sim(guard, time::sim_deadline(timeout), place),
+            Mode::Sim => {
+                let woken = self.wait_in_sim(guard, time::sim_deadline(timeout), place);
+                raise_if_dying();
+                // A thread that is being ended waits no more: its time is over.
+                matches!(woken, Woken::TimedOut | Woken::Dying)
+            }
         })
     }
 
@@ -115,13 +157,13 @@ impl Condvar {
         }
     }
 
-    /// True if the wait timed out.
+    /// Why the wait ended.
     fn wait_in_sim<T: ?Sized>(
         &self,
         guard: &mut MutexGuard<'_, T>,
         deadline: Option<u64>,
         place: &'static Location<'static>,
-    ) -> bool {
+    ) -> Woken {
         let world = raw::world().expect("a simulated thread runs inside its world");
         world.point(place);
         let key = self.id.key(&world);
@@ -136,8 +178,12 @@ impl Condvar {
             world.wait_until_free(lock, place, || !mutex.is_locked());
         });
         world.note_holder(lock, WaitFor::Lock, place);
-        world.raise_if_dying(world.me("a wait"));
-        // A thread that is being ended waits no more: its time is over.
-        matches!(woken, Woken::TimedOut | Woken::Dying)
+        woken
     }
+}
+
+/// The thread ends here if its server has crashed.
+fn raise_if_dying() {
+    let world = raw::world().expect("a simulated thread runs inside its world");
+    world.raise_if_dying(world.me("a wait"));
 }

@@ -5,22 +5,27 @@
 //! meanwhile, the answer is [`Gone`]. Requests and answers are plain data, so a server may as
 //! well be another process.
 
-use std::marker::PhantomData;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod kind;
+mod program;
+mod service;
 
-use contract::{Index, RaftNode, Term};
-use labrpc::{ClientEnd, Network};
-use labrt::channel::{self, Receiver, Sender};
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{Index, Term};
+use labrpc::Network;
+use labrt::channel::{self, Sender};
 use labrt::group::Group;
 use labrt::sync::Shared;
-use labrt::thread::Builder;
-use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 use crate::disk::{DiskFaults, Platter};
 use crate::oracle::Oracle;
 use crate::plan::Crashes;
+use kind::Seat;
+pub(crate) use kind::{Kind, KvKind, RaftKind};
+use program::{Call, Program, Request, Response};
+pub use service::ServicePolicy;
+pub(crate) use service::Snapshot;
 
 /// How long a crash on OS threads waits for `kill` to return.
 const KILL_PATIENCE: Duration = Duration::from_millis(50);
@@ -83,34 +88,22 @@ pub trait ServerHandle: Send + Sync {
     /// Sets what may go wrong with the server's disk, from now on.
     fn set_disk_faults(&self, faults: &DiskFaults);
 
+    /// Says what the service on top of a Raft does, from now on. A key-value service decides for
+    /// itself.
+    fn set_service_policy(&self, policy: &ServicePolicy);
+
+    /// How many bytes Raft has on the server's disk, the snapshot aside.
+    fn raft_state_size(&self) -> usize;
+
+    /// How many bytes the snapshot on the server's disk has.
+    fn snapshot_size(&self) -> usize;
+
     /// How often the server's journal was to be synced: never, if it uses the disk's other view.
     fn syncs(&self) -> u64;
 
     /// Whether the disk has failed since the server was started: then the server can do no better
     /// than to stop, and be started again.
     fn has_failed_disk(&self) -> bool;
-}
-
-/// What a test asks of a server's program.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-enum Request {
-    Start(Vec<u8>),
-    GetState,
-    Kill,
-}
-
-/// What the program answers.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-enum Response {
-    Started(Option<(Index, Term)>),
-    State(Term, bool),
-    Killed,
-}
-
-/// A request with the way back for its answer, which closes if the server dies.
-struct Call {
-    request: Request,
-    answer: Sender<Response>,
 }
 
 /// What a server shares with its cluster.
@@ -122,13 +115,14 @@ pub(crate) struct Surroundings {
 }
 
 /// A server made of threads of this process: coroutines or OS threads.
-pub(crate) struct LocalServer<R> {
+pub(crate) struct LocalServer<K> {
     me: usize,
     servers: usize,
     around: Surroundings,
     platter: Arc<Platter>,
     state: Shared<State>,
-    node: PhantomData<fn() -> R>,
+    kind: K,
+    policy: Arc<Shared<ServicePolicy>>,
 }
 
 struct State {
@@ -152,14 +146,21 @@ struct Running {
 /// waits for its next call.
 fn is_of_the_harness(thread: &str) -> bool {
     let is_idle = thread.contains("/rpc-") && thread.contains("labrt/src/pool.rs");
-    is_idle || thread.contains("harness/src/server.rs")
+    is_idle || thread.contains("harness/src/server/")
 }
 
-impl<R: RaftNode> LocalServer<R> {
-    pub(crate) fn new(me: usize, servers: usize, around: Surroundings) -> Self {
+impl<K: Kind> LocalServer<K> {
+    pub(crate) fn new(me: usize, servers: usize, around: Surroundings, kind: K) -> Self {
         let state = State { incarnations: 0, running: None, crashed: Vec::new(), clock: None };
-        let platter = Arc::new(Platter::new(me));
-        Self { me, servers, around, platter, state: Shared::new(state), node: PhantomData }
+        Self {
+            me,
+            servers,
+            around,
+            platter: Arc::new(Platter::new(me)),
+            state: Shared::new(state),
+            kind,
+            policy: Arc::default(),
+        }
     }
 
     fn running(&self) -> Option<Running> {
@@ -225,30 +226,23 @@ impl<R: RaftNode> LocalServer<R> {
         (group, incarnation)
     }
 
-    /// The program that the new incarnation is to run.
-    fn program(
-        &self,
-        group: &Group,
-        incarnation: u64,
-        calls: Receiver<Call>,
-        (look, nudges): (Sender<()>, Receiver<()>),
-    ) -> Program {
+    /// What the node of the new incarnation is given.
+    fn seat(&self, group: &Group, incarnation: u64, look: Sender<()>) -> Seat {
         let end = |to| self.around.network.client_end(self.me, to);
-        Program {
+        Seat {
             me: self.me,
             incarnation,
             group: group.clone(),
             peers: (0..self.servers).map(end).collect(),
             disk: self.platter.mount(group, &self.around.crashes),
-            around: self.around.clone(),
-            calls,
+            oracle: Arc::clone(&self.around.oracle),
             look,
-            nudges,
+            policy: Arc::clone(&self.policy),
         }
     }
 }
 
-impl<R: RaftNode> ServerHandle for LocalServer<R> {
+impl<K: Kind> ServerHandle for LocalServer<K> {
     fn start(&self, command: Vec<u8>) -> Result<Option<(Index, Term)>, Gone> {
         match self.ask(Request::Start(command))? {
             Response::Started(started) => Ok(started),
@@ -285,10 +279,11 @@ impl<R: RaftNode> ServerHandle for LocalServer<R> {
         let (nudges_tx, nudges_rx) = channel::bounded(1);
         self.around.crashes.set_group(self.me, &group);
         self.around.oracle.begin_incarnation(self.me, incarnation);
-        let nudges = (nudges_tx.clone(), nudges_rx);
-        let program = self.program(&group, incarnation, calls_rx, nudges);
-        let (ready, started) = channel::bounded(1);
-        let spawned = group.spawn("main", move || program.run::<R>(&ready));
+        let seat = self.seat(&group, incarnation, nudges_tx.clone());
+        let network = self.around.network.clone();
+        let program = Program { seat, network, calls: calls_rx, nudges: nudges_rx };
+        let (kind, (ready, started)) = (self.kind.clone(), channel::bounded(1));
+        let spawned = group.spawn("main", move || program.run(&kind, &ready));
         drop(spawned);
         let running = Running { group, calls: calls_tx, nudges: nudges_tx, paused: false };
         self.state.with(|state| state.running = Some(running));
@@ -346,93 +341,23 @@ impl<R: RaftNode> ServerHandle for LocalServer<R> {
         self.platter.set_faults(faults);
     }
 
+    fn set_service_policy(&self, policy: &ServicePolicy) {
+        self.policy.with(|current| *current = policy.clone());
+    }
+
+    fn raft_state_size(&self) -> usize {
+        self.platter.raft_state_size()
+    }
+
+    fn snapshot_size(&self) -> usize {
+        self.platter.snapshot_size()
+    }
+
     fn syncs(&self) -> u64 {
         self.platter.syncs()
     }
 
     fn has_failed_disk(&self) -> bool {
         self.platter.has_failed()
-    }
-}
-
-/// What runs in a server's group: the node, who applies, who answers the test, who observes.
-struct Program {
-    me: usize,
-    incarnation: u64,
-    group: Group,
-    peers: Vec<ClientEnd>,
-    disk: contract::Disk,
-    around: Surroundings,
-    calls: Receiver<Call>,
-    /// Has the oracle look, and tells its thread that it is to.
-    look: Sender<()>,
-    nudges: Receiver<()>,
-}
-
-impl Program {
-    fn run<R: RaftNode>(self, ready: &Sender<()>) {
-        let (apply, applied) = channel::bounded(0);
-        let node = R::make(self.peers, self.me, self.disk, apply);
-        self.around.network.serve(self.me, &self.group, node.services());
-        let (me, incarnation) = (self.me, self.incarnation);
-        let (oracle, look) = (Arc::clone(&self.around.oracle), self.look);
-        self.group.spawn("applier", move || {
-            while let Ok(message) = applied.recv_or_end() {
-                oracle.note_applied(me, incarnation, &message);
-                let _ = look.try_send(());
-            }
-        });
-        let (observed, oracle) = (Arc::clone(&node), self.around.oracle);
-        let nudges = self.nudges;
-        Builder::new().name("oracle").group(&self.group).observer().spawn(move || {
-            while nudges.recv_or_end().is_ok() {
-                let reading = oracle.begin_read(me, incarnation);
-                let (term, leader) = observed.get_state();
-                drop(reading);
-                oracle.note_state(me, incarnation, term, leader);
-            }
-        });
-        let _ = ready.send(());
-        let control = Control { node, calls: self.calls, group: self.group, waiting: 1.into() };
-        Arc::new(control).serve();
-    }
-}
-
-/// The server's program as the test calls it.
-struct Control<R> {
-    node: Arc<R>,
-    calls: Receiver<Call>,
-    group: Group,
-    /// Threads that wait for a call.
-    waiting: AtomicUsize,
-}
-
-impl<R: RaftNode> Control<R> {
-    /// Answers one call after the other. A call may block for long, so whoever takes one sees to it
-    /// that another thread waits for the next.
-    fn serve(self: Arc<Self>) {
-        while let Ok(call) = self.calls.recv_or_end() {
-            if self.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
-                self.waiting.fetch_add(1, Ordering::Relaxed);
-                let control = Arc::clone(&self);
-                self.group.spawn("control", move || control.serve());
-            }
-            let _ = call.answer.send(answer(&*self.node, call.request));
-            self.waiting.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-fn answer<R: RaftNode>(node: &R, request: Request) -> Response {
-    match request {
-        Request::Start(command) => Response::Started(node.start(command)),
-        Request::GetState => {
-            let (term, leader) = node.get_state();
-            Response::State(term, leader)
-        }
-        Request::Kill => {
-            node.kill();
-            Response::Killed
-        }
     }
 }

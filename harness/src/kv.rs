@@ -1,0 +1,223 @@
+//! A cluster that serves a key-value store, and clients whose every operation is taken down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{Clerk, KvNode, SessionEnded};
+use labrpc::{ClientEnd, Faults};
+use labrt::random::{self, SliceRandom};
+use labrt::thread;
+use labrt::time::{self, Instant};
+use linearizability::{KvInput, KvOperation, Recorder, Verdict};
+
+use crate::server::KvKind;
+use crate::{Cluster, Summary};
+
+/// What a test of the key-value service wants of its cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KvSetup {
+    /// Clients that it may have at a time.
+    pub clients: usize,
+    /// What the servers are given as `max_raft_state`.
+    pub max_raft_state: Option<usize>,
+}
+
+/// A server has so long to take a snapshot when its Raft's state has become too large.
+const SNAPSHOT_WITHIN: Duration = Duration::from_secs(1);
+/// How often somebody who waits looks again.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+type History = Recorder<KvInput, Option<String>>;
+
+/// A cluster of key-value servers. Clones are the same cluster.
+///
+/// Its network takes 1 to 10 ms for a message in a simulated world: more than that of the tests of
+/// Raft alone, for each client calls in a closed loop.
+#[derive(Clone)]
+pub struct KvCluster {
+    /// The servers: to be crashed, cut off, paused and looked at.
+    pub servers: Cluster,
+    setup: KvSetup,
+    make_clerk: fn(Vec<ClientEnd>) -> Box<dyn AnyClerk>,
+    history: Arc<History>,
+}
+
+/// A client's messages to servers, and servers' among themselves, where nothing is wrong.
+fn usual_faults() -> Faults {
+    let reliable = Faults::reliable();
+    if !labrt::in_simulation() {
+        return reliable;
+    }
+    let delay = Duration::from_millis(1)..Duration::from_millis(10);
+    Faults { request_delay: delay.clone(), reply_delay: delay, ..reliable }
+}
+
+impl KvCluster {
+    /// Starts `servers` servers.
+    pub fn new<K: KvNode>(servers: usize, setup: KvSetup) -> Self {
+        let kind = KvKind::<K>::new(setup.max_raft_state);
+        Self {
+            servers: Cluster::start_servers(servers, setup.clients, usual_faults(), &kind),
+            setup,
+            make_clerk: |ends| Box::new(K::Clerk::make(ends)),
+            history: Arc::default(),
+        }
+    }
+
+    /// How many clients there may be at a time.
+    pub fn clients(&self) -> usize {
+        self.setup.clients
+    }
+
+    /// A new client, at the place that has this number. It knows the servers in an order of its
+    /// own.
+    pub fn client(&self, number: usize) -> KvClient {
+        assert!(number < self.clients(), "there are {} clients, not {number}", self.clients());
+        let network = self.servers.network();
+        let node = self.servers.len() + number;
+        let mut order: Vec<usize> = (0..self.servers.len()).collect();
+        order.shuffle(&mut random::stream("client", number as u64));
+        let ends = order.into_iter().map(|server| network.client_end(node, server)).collect();
+        let history = Arc::clone(&self.history);
+        KvClient { number, clerk: (self.make_clerk)(ends), history }
+    }
+
+    /// Has a client reach these servers alone, until [`Cluster::heal`].
+    pub fn confine(&self, client: usize, servers: &[usize]) {
+        let node = self.servers.len() + client;
+        for server in 0..self.servers.len() {
+            self.servers.network().set_cut(node, server, !servers.contains(&server));
+            self.servers.network().set_cut(server, node, !servers.contains(&server));
+        }
+    }
+
+    /// That the persisted state of Raft is no larger than the labs allow, eight times
+    /// `max_raft_state`, once the servers have had a second's time to take snapshots; and that there
+    /// is no snapshot, if there is no `max_raft_state`.
+    ///
+    /// # Panics
+    /// If it is.
+    pub fn check_sizes(&self) {
+        let Some(max) = self.setup.max_raft_state.map(|max| 8 * max) else {
+            let size = self.servers.largest_snapshot();
+            assert!(size == 0, "a server took a snapshot, of {size} bytes, though it must not");
+            return;
+        };
+        let started = Instant::now();
+        while self.servers.largest_raft_state() > max {
+            assert!(
+                started.elapsed() < SNAPSHOT_WITHIN,
+                "a server keeps {} bytes of Raft's state for {SNAPSHOT_WITHIN:?}; {max} are \
+                 allowed, which is 8 times max_raft_state",
+                self.servers.largest_raft_state(),
+            );
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// That what all clients were told is what one server could have told them.
+    ///
+    /// # Panics
+    /// If it is not: says which operations clash.
+    pub fn check_history(&self) {
+        match linearizability::check(&self.history()) {
+            Verdict::Linearizable => {}
+            Verdict::NotLinearizable(clash) => panic!("not linearizable: {clash}"),
+            Verdict::Undecided(reason) => panic!("whether it is linearizable is open: {reason}"),
+        }
+    }
+
+    /// All operations of all clients so far.
+    pub fn history(&self) -> Vec<KvOperation> {
+        self.history.history()
+    }
+
+    /// What the test took so far.
+    pub fn summary(&self) -> Summary {
+        let returned = |operation: &&KvOperation| operation.outcome.is_some();
+        let commands = self.history().iter().filter(returned).count() as u64;
+        Summary { commands, ..self.servers.summary() }
+    }
+}
+
+/// A client: a clerk, and somebody who takes down what it does.
+pub struct KvClient {
+    number: usize,
+    clerk: Box<dyn AnyClerk>,
+    history: Arc<History>,
+}
+
+impl KvClient {
+    /// The key's value.
+    ///
+    /// # Panics
+    /// If the service has ended the client's session, as all of these.
+    pub fn get(&mut self, key: &str) -> String {
+        let id = self.call(KvInput::get(key));
+        let value = self.succeed(|clerk| clerk.get(key));
+        self.history.ret(id, now_ns(), Some(value.clone()));
+        value
+    }
+
+    /// Replaces the key's value. The labs' checker wants no value to be written twice.
+    pub fn put(&mut self, key: &str, value: &str) {
+        let id = self.call(KvInput::put(key, value));
+        self.succeed(|clerk| clerk.put(key, value));
+        self.history.ret(id, now_ns(), None);
+    }
+
+    /// Adds to the end of the key's value.
+    pub fn append(&mut self, key: &str, value: &str) {
+        let id = self.call(KvInput::append(key, value));
+        self.succeed(|clerk| clerk.append(key, value));
+        self.history.ret(id, now_ns(), None);
+    }
+
+    /// The client goes.
+    pub fn close(self) {
+        self.clerk.close();
+    }
+
+    fn call(&self, input: KvInput) -> linearizability::OpId {
+        self.history.call(self.number as u64, input, now_ns())
+    }
+
+    fn succeed<T>(
+        &mut self,
+        operation: impl FnOnce(&mut dyn AnyClerk) -> Result<T, SessionEnded>,
+    ) -> T {
+        let number = self.number;
+        operation(&mut *self.clerk).unwrap_or_else(|ended| panic!("client {number}: {ended}"))
+    }
+}
+
+/// The clock that all clients share.
+fn now_ns() -> u64 {
+    u64::try_from(time::world_time().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A clerk of any type.
+trait AnyClerk: Send {
+    fn get(&mut self, key: &str) -> Result<String, SessionEnded>;
+    fn put(&mut self, key: &str, value: &str) -> Result<(), SessionEnded>;
+    fn append(&mut self, key: &str, value: &str) -> Result<(), SessionEnded>;
+    fn close(self: Box<Self>);
+}
+
+impl<C: Clerk> AnyClerk for C {
+    fn get(&mut self, key: &str) -> Result<String, SessionEnded> {
+        Clerk::get(self, key)
+    }
+
+    fn put(&mut self, key: &str, value: &str) -> Result<(), SessionEnded> {
+        Clerk::put(self, key, value)
+    }
+
+    fn append(&mut self, key: &str, value: &str) -> Result<(), SessionEnded> {
+        Clerk::append(self, key, value)
+    }
+
+    fn close(self: Box<Self>) {
+        Clerk::close(*self);
+    }
+}

@@ -1,0 +1,375 @@
+//! The server: threads, Raft, and the one lock.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{ApplyMsg, Disk, Index, RaftNode, Term, TransferError};
+use labgob::DecodeError;
+use labrpc::{ClientEnd, RpcError, Service, dispatch};
+use labrt::channel::{self, Receiver, Sender};
+use labrt::pool::Pool;
+use labrt::random::{self, Rng};
+use labrt::select;
+use labrt::sync::{Condvar, Mutex};
+use labrt::thread::Builder;
+
+use crate::config::Config;
+use crate::entry::{self, Entry, Operation};
+use crate::in_flight::Offer;
+use crate::machine::StateMachine;
+use crate::replica::Replica;
+use crate::sessions::RequestId;
+use crate::state::{Next, State};
+use crate::waiting::Outbox;
+use crate::wire::{METHOD, Reply, ReplyOf, Request, RequestOf, SERVICE};
+
+/// How often the watcher looks whether this server still leads, while somebody waits for that.
+/// Ten looks are as long as anybody waits: several elections fit into it, and no client is kept
+/// for long by a leader that nobody follows any more.
+const WATCH_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long an orderly stop may wait for another leader.
+const HANDOVER_MAX: Duration = Duration::from_millis(500);
+
+/// Of what it has applied since the last snapshot, Raft's state must hold such a part of its limit
+/// that another one is worth it. What is not applied yet no snapshot makes smaller.
+const SNAPSHOT_PART: usize = 4;
+
+/// What an entry costs a Raft beside its command, about: a term, an index, a frame.
+const ENTRY_OVERHEAD_BYTES: usize = 16;
+
+/// How many bytes of what cannot be decoded are shown.
+const SHOWN_MAX: usize = 32;
+
+/// A server that replicates the state machine `S` with the Raft `R`.
+pub struct Server<R, S: StateMachine> {
+    me: usize,
+    servers: usize,
+    raft: Arc<R>,
+    disk: Disk,
+    config: Config,
+    state: Mutex<Guarded<S>>,
+    /// The watcher waits here, for somebody to wait or for the end.
+    somebody_waits: Condvar,
+    /// For what gathered while a handler was busy with Raft, and for what must not hold up others.
+    helpers: Pool,
+}
+
+struct Guarded<S: StateMachine> {
+    state: State<S>,
+    watcher_sleeps: bool,
+    /// The server is not needed any more.
+    stopping: bool,
+}
+
+impl<R: RaftNode, S: StateMachine> Server<R, S> {
+    /// Starts server number `me` of `peers.len()`, with what an earlier incarnation left on `disk`;
+    /// returns at once. `peers[i]` is the end from which this server calls server `i`.
+    ///
+    /// # Panics
+    /// If the disk holds a snapshot that is not one of this service.
+    pub fn make(peers: Vec<ClientEnd>, me: usize, disk: Disk, config: Config) -> Arc<Self> {
+        let servers = peers.len();
+        let raft_disk = disk.clone();
+        Self::on(me, servers, disk, config, |apply| R::make(peers, me, raft_disk, apply))
+    }
+
+    /// As [`make`](Self::make), on a Raft of the caller's making, to which it gives the channel for
+    /// what is applied.
+    ///
+    /// # Panics
+    /// If the disk holds a snapshot that is not one of this service.
+    pub fn on(
+        me: usize,
+        servers: usize,
+        disk: Disk,
+        config: Config,
+        raft: impl FnOnce(Sender<ApplyMsg>) -> Arc<R>,
+    ) -> Arc<Self> {
+        let replica = restore(me, &disk);
+        let (life, death) = channel::bounded(0);
+        // Half of all numbers: the tags of an incarnation do not run beyond the last.
+        let first_tag = random::rng().next_u64() >> 1;
+        let state = State::new(me, replica, first_tag, life);
+        let (apply, applied) = channel::bounded(0);
+        let server = Arc::new(Self {
+            me,
+            servers,
+            raft: raft(apply),
+            disk,
+            config,
+            state: Mutex::new(Guarded { state, watcher_sleeps: false, stopping: false }),
+            somebody_waits: Condvar::new(),
+            helpers: Pool::in_current_group("helper"),
+        });
+        server.spawn("service-applier", move |server| server.run_applier(&applied, &death));
+        server.spawn("watcher", Self::run_watcher);
+        server
+    }
+
+    fn spawn(self: &Arc<Self>, name: &str, body: impl FnOnce(&Arc<Self>) + Send + 'static) {
+        let server = Arc::clone(self);
+        Builder::new().name(name).spawn(move || body(&server));
+    }
+
+    /// The RPC services that peers and clients call: Raft's, and this one's.
+    pub fn services(self: &Arc<Self>) -> Vec<Service> {
+        let server = Arc::clone(self);
+        let mut services = self.raft.services();
+        services.push(Service::new(SERVICE, move |method, args| match method {
+            METHOD => dispatch(args, |request| server.handle(request)),
+            unknown => Err(RpcError::UnknownMethod(unknown.to_string())),
+        }));
+        services
+    }
+
+    /// Raft's current term, and whether this server believes to be the leader.
+    pub fn get_state(&self) -> (Term, bool) {
+        self.raft.get_state()
+    }
+
+    /// Takes the lock for one change, and does with it released what follows from that.
+    fn step<T>(&self, change: impl FnOnce(&mut State<S>, &mut Outbox<S>) -> T) -> T {
+        let mut outbox = Outbox::new();
+        let mut guarded = self.state.lock();
+        let result = change(&mut guarded.state, &mut outbox);
+        let wake_watcher = guarded.watcher_sleeps && !guarded.state.is_idle();
+        guarded.watcher_sleeps &= !wake_watcher;
+        drop(guarded);
+        outbox.send();
+        if wake_watcher {
+            self.somebody_waits.notify_one();
+        }
+        result
+    }
+
+    /// Answers a client.
+    fn handle(self: &Arc<Self>, request: RequestOf<S>) -> ReplyOf<S> {
+        let max_sessions = self.config.max_sessions;
+        match request {
+            Request::Open => self.propose(None, &Operation::Open { max_sessions }),
+            Request::Command { id, command } => {
+                self.propose(Some(id), &Operation::Command { id, command })
+            }
+            Request::Close(session) => self.propose(None, &Operation::Close(session)),
+            Request::Query(query) => self.ask(|state, to, outbox| state.read(query, to, outbox)),
+        }
+    }
+
+    fn propose(
+        self: &Arc<Self>,
+        id: Option<RequestId>,
+        operation: &Operation<S::Command>,
+    ) -> ReplyOf<S> {
+        let operation = entry::encode(operation);
+        self.ask(|state, to, outbox| state.submit(&operation, id, to, outbox))
+    }
+
+    /// Leaves a request, does what is to be done for it, and waits for the reply.
+    fn ask(
+        self: &Arc<Self>,
+        leave: impl FnOnce(&mut State<S>, Sender<ReplyOf<S>>, &mut Outbox<S>) -> Next,
+    ) -> ReplyOf<S> {
+        let (to, reply) = channel::bounded(1);
+        let next = self.step(|state, outbox| leave(state, to, outbox));
+        let next = self.advance(next);
+        self.have_the_rest_done(next);
+        // Whoever is forgotten without a word is told as little.
+        reply.recv().unwrap_or(Reply::NotHere { server: self.me, leader: None })
+    }
+
+    /// Does what is to be done, which leads to more if something gathered meanwhile.
+    fn advance(&self, next: Next) -> Next {
+        match next {
+            Next::Wait => Next::Wait,
+            Next::Offer(Offer { tag, entry }) => {
+                let started = self.raft.start(entry);
+                self.step(|state, outbox| {
+                    state.offered(tag, started, outbox);
+                    state.next()
+                })
+            }
+            Next::Confirm => {
+                let index = self.raft.read_index();
+                self.step(|state, outbox| {
+                    state.confirmed(index, outbox);
+                    state.next()
+                })
+            }
+        }
+    }
+
+    /// A handler does one round, its own. What gathered during that is left to a helper, so that
+    /// its client need not wait for others'.
+    fn have_the_rest_done(self: &Arc<Self>, next: Next) {
+        if matches!(next, Next::Wait) {
+            return;
+        }
+        let server = Arc::clone(self);
+        self.helpers.run(move || {
+            let mut next = next;
+            while !matches!(next, Next::Wait) {
+                next = server.advance(next);
+            }
+        });
+    }
+
+    /// Applies what Raft says is committed, until the server is killed.
+    fn run_applier(&self, applied: &Receiver<ApplyMsg>, death: &Receiver<Infallible>) {
+        let mut unsaved_bytes = 0;
+        while let Some(message) = next_message(applied, death) {
+            match message {
+                ApplyMsg::Command { index, command } => {
+                    unsaved_bytes += command.len() + ENTRY_OVERHEAD_BYTES;
+                    let entry = self.decode_entry(index, &command);
+                    self.step(|state, outbox| state.apply(index, entry, outbox));
+                }
+                ApplyMsg::NoOp { index } => {
+                    unsaved_bytes += ENTRY_OVERHEAD_BYTES;
+                    self.step(|state, outbox| state.skip(index, outbox));
+                }
+                ApplyMsg::Snapshot { index, snapshot, .. } => {
+                    self.install(index, &snapshot);
+                    unsaved_bytes = 0;
+                }
+            }
+            if self.is_snapshot_due(unsaved_bytes) {
+                self.take_snapshot();
+                unsaved_bytes = 0;
+            }
+        }
+    }
+
+    fn decode_entry(&self, index: Index, command: &[u8]) -> Entry<S::Command> {
+        Entry::decode(command).unwrap_or_else(|error| {
+            panic!(
+                "S{} cannot go on: entry {index} of the log, {}",
+                self.me,
+                foreign(command, &error)
+            )
+        })
+    }
+
+    fn install(&self, index: Index, snapshot: &[u8]) {
+        let replica = Replica::restore(snapshot).unwrap_or_else(|error| {
+            panic!("S{} cannot go on: a leader's snapshot, {}", self.me, foreign(snapshot, &error))
+        });
+        let covers = replica.applied();
+        assert!(covers == index, "a snapshot that covers {covers} was sent as one of {index}");
+        log::debug!(target: "snapshot", "installs a snapshot up to {index}");
+        self.step(|state, outbox| state.install(replica, outbox));
+    }
+
+    fn is_snapshot_due(&self, unsaved_bytes: usize) -> bool {
+        self.config.max_raft_state.is_some_and(|max| {
+            unsaved_bytes * SNAPSHOT_PART >= max && self.disk.raft_state_size() >= max
+        })
+    }
+
+    /// The lock is held while the state is encoded, not while Raft stores that.
+    fn take_snapshot(&self) {
+        let (index, snapshot) = self.step(|state, _| {
+            let replica = state.replica();
+            (replica.applied(), replica.snapshot())
+        });
+        log::debug!(target: "snapshot", "takes one up to {index}, {} bytes", snapshot.len());
+        self.raft.snapshot(index, snapshot);
+    }
+
+    /// Looks, while somebody waits, whether that is in vain; in the end it stops the server.
+    fn run_watcher(self: &Arc<Self>) {
+        while self.wait_for_next_look() {
+            let (term, leads) = self.raft.get_state();
+            self.step(|state, outbox| state.check(term, leads, outbox));
+        }
+        let (_, leads) = self.raft.get_state();
+        if leads {
+            self.hand_over();
+        }
+        self.stop();
+    }
+
+    /// False if the server is to stop.
+    fn wait_for_next_look(&self) -> bool {
+        let mut guarded = self.state.lock();
+        while guarded.state.is_idle() && !guarded.stopping {
+            guarded.watcher_sleeps = true;
+            self.somebody_waits.wait(&mut guarded);
+        }
+        guarded.watcher_sleeps = false;
+        if !guarded.stopping {
+            self.somebody_waits.wait_for(&mut guarded, WATCH_INTERVAL);
+        }
+        !guarded.stopping
+    }
+
+    /// Has the server's threads end soon. A leader hands leadership over first, if its Raft can do
+    /// that: then the others need not wait for an election time-out.
+    pub fn kill(&self) {
+        self.state.lock().stopping = true;
+        self.somebody_waits.notify_one();
+    }
+
+    /// Has another server lead, if that can be done in time.
+    fn hand_over(self: &Arc<Self>) {
+        let (done, over) = channel::bounded(1);
+        let server = Arc::clone(self);
+        self.helpers.run(move || {
+            let others = (1..server.servers).map(|offset| (server.me + offset) % server.servers);
+            for to in others {
+                match server.raft.transfer_leadership(to) {
+                    // Perhaps another one can.
+                    Err(TransferError::TimedOut | TransferError::NoSuchPeer) => {}
+                    Ok(()) | Err(TransferError::Unsupported | TransferError::NotLeader) => break,
+                }
+            }
+            // Nobody may wait for it any more.
+            let _ = done.try_send(());
+        });
+        let _ = over.recv_timeout(HANDOVER_MAX);
+    }
+
+    fn stop(&self) {
+        self.step(State::kill);
+        self.raft.kill();
+        self.helpers.close();
+    }
+}
+
+/// What Raft says next; none once the server is killed, or Raft is gone.
+fn next_message(applied: &Receiver<ApplyMsg>, death: &Receiver<Infallible>) -> Option<ApplyMsg> {
+    select! {
+        recv(applied) -> message => message.ok(),
+        recv(death) -> _ => None,
+    }
+}
+
+/// The state that an earlier incarnation left. A server that cannot read it must not begin with
+/// another one: it would answer as if nothing had ever happened.
+fn restore<S: StateMachine>(me: usize, disk: &Disk) -> Replica<S> {
+    let snapshot = disk.read_snapshot();
+    if snapshot.is_empty() {
+        return Replica::new();
+    }
+    Replica::restore(&snapshot).unwrap_or_else(|error| {
+        panic!("S{me} cannot start: the snapshot on its disk, {}", foreign(&snapshot, &error))
+    })
+}
+
+/// What is wrong with bytes that no server of this service wrote.
+fn foreign(bytes: &[u8], error: &DecodeError) -> String {
+    format!(
+        "{} bytes, is not what a server of this service wrote: {error}. It begins with {:02x?}",
+        bytes.len(),
+        &bytes[..bytes.len().min(SHOWN_MAX)],
+    )
+}
+
+impl<R: RaftNode, S: StateMachine> fmt::Debug for Server<R, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (term, leads) = self.get_state();
+        write!(f, "Server(S{}, term {term}{})", self.me, if leads { ", leader" } else { "" })
+    }
+}
