@@ -510,9 +510,10 @@ mod tests {
         assert_eq!(first.try_recv(), Ok(Reply::Answer(String::new())));
         assert!(second.is_empty());
         assert!(matches!(alone.step(|state, _| state.next()), Next::Confirm));
-        alone.step(|state, outbox| state.confirmed(Ok(2), outbox));
-        assert!(second.is_empty(), "the state does not show index 2");
+        alone.step(|state, outbox| state.confirmed(Ok(3), outbox));
         alone.step(|state, outbox| state.skip(2, outbox));
+        assert!(second.is_empty(), "the state does not show index 3");
+        alone.step(|state, outbox| state.skip(3, outbox));
         assert_eq!(second.try_recv(), Ok(Reply::Answer(String::new())));
     }
 
