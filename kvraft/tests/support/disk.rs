@@ -29,11 +29,6 @@ impl MemoryDisk {
         Disk::new(self.clone())
     }
 
-    /// Puts bytes where the service's snapshot is.
-    pub(crate) fn set_snapshot(&self, snapshot: &[u8]) {
-        self.0.with(|contents| contents.snapshot = snapshot.to_vec());
-    }
-
     pub(crate) fn snapshot_size(&self) -> usize {
         self.0.with(|contents| contents.snapshot.len())
     }
