@@ -373,3 +373,76 @@ impl<R: RaftNode, S: StateMachine> fmt::Debug for Server<R, S> {
         write!(f, "Server(S{}, term {term}{})", self.me, if leads { ", leader" } else { "" })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use contract::{DiskBackend, DiskError};
+
+    use super::*;
+    use crate::kv::KvMap;
+
+    /// A disk with this snapshot, and nothing else.
+    struct Snapshot(Vec<u8>);
+
+    impl DiskBackend for Snapshot {
+        fn save(&self, _: Vec<u8>, _: Option<Vec<u8>>) {}
+
+        fn read_state(&self) -> Vec<u8> {
+            Vec::new()
+        }
+
+        fn read_snapshot(&self) -> Vec<u8> {
+            self.0.clone()
+        }
+
+        fn raft_state_size(&self) -> usize {
+            0
+        }
+
+        fn read_journal(&self) -> Result<Vec<Vec<u8>>, DiskError> {
+            Ok(Vec::new())
+        }
+
+        fn append_to_journal(&self, _: &[u8]) -> Result<(), DiskError> {
+            Ok(())
+        }
+
+        fn sync_journal(&self) -> Result<(), DiskError> {
+            Ok(())
+        }
+
+        fn compact_journal(&self, _: Vec<u8>, _: &[Vec<u8>]) -> Result<(), DiskError> {
+            Ok(())
+        }
+    }
+
+    fn restored(snapshot: Vec<u8>) -> Replica<KvMap> {
+        restore(1, &Disk::new(Snapshot(snapshot)))
+    }
+
+    #[test]
+    fn an_empty_disk_is_the_first_start() {
+        assert_eq!(restored(Vec::new()).applied(), 0);
+    }
+
+    #[test]
+    fn a_server_goes_on_from_where_its_snapshot_was_taken() {
+        let mut replica = Replica::<KvMap>::new();
+        (1..8).for_each(|index| replica.advance(index));
+        assert_eq!(restored(replica.snapshot()).applied(), 7);
+    }
+
+    #[test]
+    #[should_panic(expected = "S1 cannot start: the snapshot on its disk, 3 bytes, is not what a")]
+    fn a_server_that_cannot_read_its_snapshot_refuses_to_start() {
+        restored(vec![1, 2, 3]);
+    }
+
+    #[test]
+    #[should_panic(expected = "S1 cannot start: the snapshot on its disk, 6 bytes, is not what a")]
+    fn a_snapshot_with_something_behind_it_is_refused() {
+        let mut snapshot = Replica::<KvMap>::new().snapshot();
+        snapshot.resize(6, 0);
+        restored(snapshot);
+    }
+}

@@ -95,6 +95,12 @@ fn cluster(servers: usize, clients: usize) -> Arc<KvCluster> {
     Arc::new(Cluster::on_raft(servers, clients, Config::default()))
 }
 
+/// A cluster whose servers take snapshots all the time.
+fn cluster_with_snapshots(servers: usize, clients: usize) -> Arc<KvCluster> {
+    let config = Config { max_raft_state: Some(1_000), ..Config::default() };
+    Arc::new(Cluster::on_raft(servers, clients, config))
+}
+
 #[test]
 fn without_faults_histories_are_linearizable_and_clients_hardly_wait() {
     labrt::check(|| {
@@ -124,7 +130,7 @@ fn on_an_unreliable_network_histories_are_linearizable() {
 #[test]
 fn with_duplicates_and_long_reordering_histories_are_linearizable() {
     labrt::check(|| {
-        let cluster = cluster(3, 5);
+        let cluster = cluster_with_snapshots(3, 5);
         let faults = Faults { duplicate_ppm: 200_000, ..Faults::unreliable() };
         cluster.network.set_all_faults(&faults.with_long_reordering());
         let load = Load::start(&cluster, 5);
@@ -174,7 +180,7 @@ fn through_partitions_histories_are_linearizable_and_all_clients_finish() {
 #[test]
 fn through_crashes_under_load_histories_are_linearizable() {
     labrt::check(|| {
-        let cluster = cluster(3, 5);
+        let cluster = cluster_with_snapshots(3, 5);
         cluster.network.set_all_faults(&Faults::unreliable());
         let load = Load::start(&cluster, 5);
         for _ in 0..10 {

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use contract::Clerk;
+use kvraft::KvClerk;
 use labrpc::Faults;
 use labrt::thread;
 
-use super::{MS, clerk, service, spawn, timed, wait_until};
+use super::{KvCluster, MS, clerk, service, spawn, timed, wait_until};
+use crate::support::OneLog;
 
 /// A call to a paused server does not return.
 #[test]
@@ -27,24 +29,26 @@ fn a_paused_leader_does_not_stop_a_client() {
     });
 }
 
-/// What is left of calls to a paused server comes back all at once, and late.
+/// The answers of the server that leads are half a second late. So the client asks it again and
+/// again, and most answers come when it has long gone on to something else.
 #[test]
 fn late_answers_are_not_taken_for_those_to_later_requests() {
     labrt::check(|| {
         let (log, cluster) = service(2, 1);
         let mut me = clerk(&cluster, 0);
         me.put("x", "old").expect("a session lasts");
-        cluster.group(0).pause();
-        let reading = spawn(me, |me| me.get("x"));
-        thread::sleep(500 * MS);
-        log.elect(Some(1));
-        let (read, mut me) = reading.join().expect("the reader ends");
+        let late = Faults { reply_delay: 500 * MS..501 * MS, ..Faults::reliable() };
+        cluster.network.set_faults(0, cluster.servers, &late);
+        let before = cluster.network.counts_at(0).rpcs;
+        let (read, took) = timed(|| me.get("x"));
         assert_eq!(read, Ok("old".to_string()));
+        assert!((500 * MS..700 * MS).contains(&took), "the first answer does, after {took:?}");
+        let asked = cluster.network.counts_at(0).rpcs - before;
+        assert!(asked > 3, "it was asked {asked} times");
+        cluster.network.set_faults(0, cluster.servers, &Faults::reliable());
+        log.elect(Some(1));
         me.put("x", "new").expect("a session lasts");
-        // Server 0 leads again, and answers what it was asked in the beginning.
-        log.elect(Some(0));
-        cluster.group(0).resume();
-        for _ in 0..20 {
+        for _ in 0..300 {
             assert_eq!(me.get("x"), Ok("new".to_string()));
         }
     });
@@ -70,12 +74,24 @@ fn the_next_leader_is_found_soon_though_the_last_one_is_dead() {
     });
 }
 
+/// Has server 0 do what takes threads beside those that it starts with.
+fn keep_busy(log: &OneLog, cluster: &KvCluster) {
+    log.set_start_takes(10 * MS);
+    let put = |me: &mut KvClerk| me.put("y", "1").expect("a session lasts");
+    let clients: Vec<_> = (1..6).map(|client| spawn(clerk(cluster, client), put)).collect();
+    clients.into_iter().for_each(|client| drop(client.join().expect("the client ends")));
+    log.set_start_takes(Duration::ZERO);
+    let has_helper = cluster.group(0).members().iter().any(|thread| thread.contains("/helper-"));
+    assert!(has_helper, "five clients at a time are more than one handler offers");
+}
+
 #[test]
 fn whoever_waits_at_a_server_that_is_killed_is_sent_elsewhere() {
     labrt::check(|| {
-        let (log, cluster) = service(3, 1);
+        let (log, cluster) = service(3, 6);
         let mut me = clerk(&cluster, 0);
         me.put("x", "1").expect("a session lasts");
+        keep_busy(&log, &cluster);
         log.hold(true);
         let proposed = log.last_index() + 1;
         let appending = spawn(me, |me| me.append("x", "2"));

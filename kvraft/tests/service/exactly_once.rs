@@ -70,12 +70,12 @@ fn whoever_waits_where_another_entry_is_applied_is_not_answered_for_it() {
             (written, a.get("a"))
         });
         wait_until("A's leader has it", || log.last_index() == proposed);
-        // The next leader does not have it, and puts B's there. A's server does not hear of that
-        // but from what it is to apply.
-        log.truncate();
-        log.elect(Some(1));
+        // The next leader does not have it, and puts B's there: A is cut off from it until then.
+        cluster.network.set_cut(cluster.servers, 1, true);
+        log.elect_without_tail(1);
         let other = spawn(b, |b| b.put("b", "written"));
         wait_until("B's is where A's was", || log.last_index() == proposed);
+        cluster.network.set_cut(cluster.servers, 1, false);
         log.hold(false);
         let ((written, read), _) = writing.join().expect("A ends");
         assert_eq!((written, read), (Ok(()), Ok("written".to_string())));

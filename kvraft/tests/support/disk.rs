@@ -19,19 +19,19 @@ struct Contents {
     state: Vec<u8>,
     snapshot: Vec<u8>,
     records: Vec<Vec<u8>>,
+    /// Of all records.
+    bytes: usize,
     synced: usize,
 }
 
 impl MemoryDisk {
     /// The disk for the next incarnation of its server.
     pub(crate) fn mount(&self) -> Disk {
-        self.0.with(|contents| contents.records.truncate(contents.synced));
+        self.0.with(|contents| {
+            contents.records.truncate(contents.synced);
+            contents.bytes = contents.records.iter().map(Vec::len).sum();
+        });
         Disk::new(self.clone())
-    }
-
-    /// Puts bytes where the service's snapshot is.
-    pub(crate) fn set_snapshot(&self, snapshot: &[u8]) {
-        self.0.with(|contents| contents.snapshot = snapshot.to_vec());
     }
 
     pub(crate) fn snapshot_size(&self) -> usize {
@@ -59,9 +59,7 @@ impl DiskBackend for MemoryDisk {
     }
 
     fn raft_state_size(&self) -> usize {
-        self.0.with(|contents| {
-            contents.state.len() + contents.records.iter().map(Vec::len).sum::<usize>()
-        })
+        self.0.with(|contents| contents.state.len() + contents.bytes)
     }
 
     fn read_journal(&self) -> Result<Vec<Vec<u8>>, DiskError> {
@@ -69,7 +67,10 @@ impl DiskBackend for MemoryDisk {
     }
 
     fn append_to_journal(&self, record: &[u8]) -> Result<(), DiskError> {
-        self.0.with(|contents| contents.records.push(record.to_vec()));
+        self.0.with(|contents| {
+            contents.records.push(record.to_vec());
+            contents.bytes += record.len();
+        });
         Ok(())
     }
 
@@ -85,6 +86,7 @@ impl DiskBackend for MemoryDisk {
         self.0.with(|contents| {
             contents.snapshot = snapshot;
             contents.records = records.to_vec();
+            contents.bytes = records.iter().map(Vec::len).sum();
             contents.synced = records.len();
         });
         Ok(())

@@ -121,9 +121,13 @@ impl OneLog {
         });
     }
 
-    /// Throws away what is not committed, as a new leader does that does not have it.
-    pub(crate) fn truncate(&self) {
-        self.change(|state| state.entries.truncate(state.committed as usize));
+    /// A new term, and its leader, which does not have what is not committed.
+    pub(crate) fn elect_without_tail(&self, leader: usize) {
+        self.change(|state| {
+            state.entries.truncate(state.committed as usize);
+            state.term += 1;
+            state.leader = Some(leader);
+        });
     }
 
     /// Appends a no-op and has it committed.
