@@ -27,7 +27,9 @@ fn wait_for_next(shell: &Shell, last_applied: Index) -> Option<ToApply> {
         if let Some(next) = state.take_to_apply(last_applied) {
             return Some(next);
         }
-        shell.to_apply.wait(&mut state);
+        if !shell.to_apply.wait_or_end(&mut state) {
+            return None;
+        }
     }
     None
 }

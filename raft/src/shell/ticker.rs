@@ -22,7 +22,9 @@ fn wait_for_deadline(shell: &Shell) -> bool {
         if shell.now() >= deadline {
             return true;
         }
-        shell.deadline_moved.wait_until(&mut state, shell.started + deadline);
+        if !shell.deadline_moved.wait_until_or_end(&mut state, shell.started + deadline) {
+            return false;
+        }
     }
     false
 }

@@ -83,7 +83,9 @@ fn wait_for_work(shell: &Shell, size_limit: &mut usize) -> Option<Work> {
             };
             return Some(Work { content, last });
         }
-        shell.to_write.wait(&mut state);
+        if !shell.to_write.wait_or_end(&mut state) {
+            return None;
+        }
     }
     None
 }
