@@ -19,7 +19,7 @@ use labrt::random::RngExt;
 use labrt::thread::{self, JoinHandle, sleep};
 use labrt::time::Instant;
 
-use crate::kv_load::{Clients, Keys, Trouble, generic, make_unreliable, read_all};
+use crate::kv_load::{self, Clients, Keys, make_unreliable, read_all};
 use crate::script::{ELECTION, join_all, ms, others, secs};
 use crate::swarm;
 
@@ -30,16 +30,16 @@ const fn clients(clients: usize) -> KvSetup {
 
 /// The tests of this part.
 pub const CASES: &[TestCase] = &[
-    TestCase::mirrored_kv("basic_3A", 5, clients(1), basic)
+    TestCase::mirrored_kv("basic_3A", 5, clients(1), kv_load::no_trouble)
         .claims("what one client writes it reads", "Raft §8")
         .worth(5),
     TestCase::mirrored_kv("speed_3A", 3, clients(1), speed)
         .claims("an operation takes a round of replication, and not a heartbeat", "Raft §5.3, §8")
         .worth(5),
-    TestCase::mirrored_kv("concurrent_3A", 5, clients(5), basic)
+    TestCase::mirrored_kv("concurrent_3A", 5, clients(5), kv_load::no_trouble)
         .claims("what several clients write they read", "Raft §8")
         .worth(5),
-    TestCase::mirrored_kv("unreliable_3A", 5, clients(5), unreliable)
+    TestCase::mirrored_kv("unreliable_3A", 5, clients(5), kv_load::unreliable)
         .claims(
             "on a network that loses requests and answers, each operation takes effect once",
             "Raft §8: serial numbers",
@@ -55,29 +55,34 @@ pub const CASES: &[TestCase] = &[
             "Raft §8",
         )
         .worth(5),
-    TestCase::mirrored_kv("many_partitions_one_client_3A", 5, clients(1), partitions)
+    TestCase::mirrored_kv("many_partitions_one_client_3A", 5, clients(1), kv_load::partitions)
         .claims("a client goes on through partitions that come and go", "Raft §8")
         .worth(5),
-    TestCase::mirrored_kv("many_partitions_many_clients_3A", 5, clients(5), partitions)
+    TestCase::mirrored_kv("many_partitions_many_clients_3A", 5, clients(5), kv_load::partitions)
         .claims("and so do several", "Raft §8")
         .worth(5),
-    TestCase::mirrored_kv("persist_one_client_3A", 5, clients(1), persist)
+    TestCase::mirrored_kv("persist_one_client_3A", 5, clients(1), kv_load::crashes)
         .claims("servers that crash come back with what was acknowledged", "Raft §8; Figure 2")
         .worth(5),
-    TestCase::mirrored_kv("persist_concurrent_3A", 5, clients(5), persist)
+    TestCase::mirrored_kv("persist_concurrent_3A", 5, clients(5), kv_load::crashes)
         .claims("to several clients, too", "Raft §8; Figure 2")
         .worth(5),
-    TestCase::mirrored_kv("persist_concurrent_unreliable_3A", 5, clients(5), persist_unreliable)
-        .claims("and on a network that loses messages", "Raft §8; Figure 2")
-        .worth(5),
-    TestCase::mirrored_kv("persist_partition_3A", 5, clients(5), persist_partition)
+    TestCase::mirrored_kv(
+        "persist_concurrent_unreliable_3A",
+        5,
+        clients(5),
+        kv_load::unreliable_crashes,
+    )
+    .claims("and on a network that loses messages", "Raft §8; Figure 2")
+    .worth(5),
+    TestCase::mirrored_kv("persist_partition_3A", 5, clients(5), kv_load::crashes_partitions)
         .claims("and through partitions", "Raft §8; Figure 2")
         .worth(5),
     TestCase::mirrored_kv(
         "persist_partition_unreliable_3A",
         5,
         clients(5),
-        persist_partition_unreliable,
+        kv_load::unreliable_crashes_partitions,
     )
     .claims("and through all of that at once", "Raft §8; Figure 2")
     .worth(5),
@@ -85,7 +90,7 @@ pub const CASES: &[TestCase] = &[
         "persist_partition_unreliable_linearizable_3A",
         7,
         clients(15),
-        persist_partition_unreliable_linearizable,
+        kv_load::all_on_shared_keys,
     )
     .claims(
         "fifteen clients that share keys see one order of operations through all of that",
@@ -125,41 +130,6 @@ pub const CASES: &[TestCase] = &[
         )
         .worth(8),
 ];
-
-fn basic(kv: &KvCluster) {
-    generic(kv, Trouble::default());
-}
-
-fn unreliable(kv: &KvCluster) {
-    generic(kv, Trouble { unreliable: true, ..Trouble::default() });
-}
-
-fn partitions(kv: &KvCluster) {
-    generic(kv, Trouble { partitions: true, ..Trouble::default() });
-}
-
-fn persist(kv: &KvCluster) {
-    generic(kv, Trouble { crashes: true, ..Trouble::default() });
-}
-
-fn persist_unreliable(kv: &KvCluster) {
-    generic(kv, Trouble { crashes: true, unreliable: true, ..Trouble::default() });
-}
-
-fn persist_partition(kv: &KvCluster) {
-    generic(kv, Trouble { crashes: true, partitions: true, ..Trouble::default() });
-}
-
-fn persist_partition_unreliable(kv: &KvCluster) {
-    generic(kv, Trouble { random_keys: false, ..ALL });
-}
-
-fn persist_partition_unreliable_linearizable(kv: &KvCluster) {
-    generic(kv, ALL);
-}
-
-const ALL: Trouble =
-    Trouble { unreliable: true, crashes: true, partitions: true, random_keys: true };
 
 /// A thousand appends, at 30 a second at least. Messages take 0.2 to 1 ms here, as in the tests of
 /// Raft: what is measured is not the network.

@@ -15,7 +15,7 @@ use labrpc::Faults;
 use labrt::thread::{self, sleep};
 
 use crate::kv_3a::{must_read, speed, swarm_of_faults};
-use crate::kv_load::{Clients, Keys, Trouble, generic, read_all};
+use crate::kv_load::{self, Clients, Keys, read_all};
 use crate::script::{ELECTION, join_all, ms, others, secs};
 
 /// What the labs give their servers in this part.
@@ -37,23 +37,28 @@ pub const CASES: &[TestCase] = &[
     TestCase::mirrored_kv("speed_3B", 3, clients(1), speed)
         .claims("snapshots do not make operations slow", "Raft §7, §8")
         .worth(5),
-    TestCase::mirrored_kv("snapshot_recover_3B", 5, clients(1), recover)
+    TestCase::mirrored_kv("snapshot_recover_3B", 5, clients(1), kv_load::crashes)
         .claims("servers that crash come back with what was acknowledged", "Raft §7, §8")
         .worth(5),
-    TestCase::mirrored_kv("snapshot_recover_many_clients_3B", 5, clients(20), recover)
+    TestCase::mirrored_kv("snapshot_recover_many_clients_3B", 5, clients(20), kv_load::crashes)
         .claims("to twenty clients, too", "Raft §7, §8")
         .worth(5),
-    TestCase::mirrored_kv("snapshot_unreliable_3B", 5, clients(5), unreliable)
+    TestCase::mirrored_kv("snapshot_unreliable_3B", 5, clients(5), kv_load::unreliable)
         .claims("on a network that loses messages each operation takes effect once", "Raft §7, §8")
         .worth(5),
-    TestCase::mirrored_kv("snapshot_unreliable_recover_3B", 5, clients(5), unreliable_recover)
-        .claims("and though servers crash", "Raft §7, §8")
-        .worth(5),
+    TestCase::mirrored_kv(
+        "snapshot_unreliable_recover_3B",
+        5,
+        clients(5),
+        kv_load::unreliable_crashes,
+    )
+    .claims("and though servers crash", "Raft §7, §8")
+    .worth(5),
     TestCase::mirrored_kv(
         "snapshot_unreliable_recover_concurrent_partition_3B",
         5,
         clients(5),
-        unreliable_recover_partition,
+        kv_load::unreliable_crashes_partitions,
     )
     .claims("and through partitions", "Raft §7, §8")
     .worth(5),
@@ -61,7 +66,7 @@ pub const CASES: &[TestCase] = &[
         "snapshot_unreliable_recover_concurrent_partition_linearizable_3B",
         7,
         clients(15),
-        unreliable_recover_partition_linearizable,
+        kv_load::all_on_shared_keys,
     )
     .claims(
         "fifteen clients that share keys see one order of operations through all of that",
@@ -144,29 +149,6 @@ fn snapshot_size(kv: &KvCluster) {
     let size = kv.servers.largest_snapshot();
     assert!(size <= SNAPSHOT_MAX, "a snapshot of one key has {size} bytes, of {SNAPSHOT_MAX}");
 }
-
-fn recover(kv: &KvCluster) {
-    generic(kv, Trouble { crashes: true, ..Trouble::default() });
-}
-
-fn unreliable(kv: &KvCluster) {
-    generic(kv, Trouble { unreliable: true, ..Trouble::default() });
-}
-
-fn unreliable_recover(kv: &KvCluster) {
-    generic(kv, Trouble { unreliable: true, crashes: true, ..Trouble::default() });
-}
-
-fn unreliable_recover_partition(kv: &KvCluster) {
-    generic(kv, Trouble { random_keys: false, ..ALL });
-}
-
-fn unreliable_recover_partition_linearizable(kv: &KvCluster) {
-    generic(kv, ALL);
-}
-
-const ALL: Trouble =
-    Trouble { unreliable: true, crashes: true, partitions: true, random_keys: true };
 
 /// Two clients wait at a leader in a minority while two others, where the majority is, do so much
 /// that the log at which they wait is nowhere to be had any more. Then that server has to lead.

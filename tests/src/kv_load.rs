@@ -17,27 +17,62 @@ use labrt::thread::{self, JoinHandle, sleep};
 use crate::script::{ELECTION, join_all, ms, secs};
 
 /// What a run of the generic test has.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Trouble {
+#[derive(Clone, Copy)]
+struct Trouble {
+    keys: Keys,
     /// The labs' unreliable network.
-    pub(crate) unreliable: bool,
+    unreliable: bool,
     /// Servers crash while clients call, and all of them at the end of each round.
-    pub(crate) crashes: bool,
+    crashes: bool,
     /// The servers are partitioned anew about once a second.
-    pub(crate) partitions: bool,
-    /// Clients share keys.
-    pub(crate) random_keys: bool,
+    partitions: bool,
+}
+
+const NONE: Trouble =
+    Trouble { keys: Keys::Own, unreliable: false, crashes: false, partitions: false };
+
+pub(crate) fn no_trouble(kv: &KvCluster) {
+    generic(kv, NONE);
+}
+
+pub(crate) fn unreliable(kv: &KvCluster) {
+    generic(kv, Trouble { unreliable: true, ..NONE });
+}
+
+pub(crate) fn partitions(kv: &KvCluster) {
+    generic(kv, Trouble { partitions: true, ..NONE });
+}
+
+pub(crate) fn crashes(kv: &KvCluster) {
+    generic(kv, Trouble { crashes: true, ..NONE });
+}
+
+pub(crate) fn crashes_partitions(kv: &KvCluster) {
+    generic(kv, Trouble { crashes: true, partitions: true, ..NONE });
+}
+
+pub(crate) fn unreliable_crashes(kv: &KvCluster) {
+    generic(kv, Trouble { unreliable: true, crashes: true, ..NONE });
+}
+
+pub(crate) fn unreliable_crashes_partitions(kv: &KvCluster) {
+    generic(kv, Trouble { unreliable: true, crashes: true, partitions: true, ..NONE });
+}
+
+pub(crate) fn all_on_shared_keys(kv: &KvCluster) {
+    let keys = Keys::Shared;
+    generic(kv, Trouble { keys, unreliable: true, crashes: true, partitions: true });
 }
 
 /// How long the clients call in each of three rounds.
 const ROUND: Duration = secs(5);
 
 /// The labs' generic test.
-pub(crate) fn generic(kv: &KvCluster, trouble: Trouble) {
+fn generic(kv: &KvCluster, trouble: Trouble) {
     if trouble.unreliable {
         make_unreliable(kv);
     }
-    let keys = if trouble.random_keys { Keys::Shared } else { Keys::Own };
+    let keys = trouble.keys;
     for round in 0..3 {
         let clients = Clients::start(kv, round, keys);
         let over = Arc::new(AtomicBool::new(false));

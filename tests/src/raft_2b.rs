@@ -16,8 +16,8 @@ use labrt::thread::{self, sleep};
 use labrt::time::Instant;
 
 use crate::script::{
-    ELECTION, connect, crash, disconnect, join_all, leader_of, ms, must_elect, others, restart_all,
-    revive, secs, start_many,
+    ELECTION, agree_without, connect, crash, disconnect, join_all, leader_of, ms, must_elect,
+    others, restart_all, revive, secs, start_many,
 };
 
 /// The tests of this part.
@@ -419,10 +419,7 @@ fn late_append(cluster: &Cluster) {
         sleep(script.duration(Duration::ZERO..ms(200)));
         cluster.disconnect(leader);
         cluster.heal_link(leader, follower);
-        cluster.connect(other);
-        cluster.agree(2);
-        cluster.connect(leader);
-        cluster.agree(3);
+        agree_without(cluster, leader, other);
     }
 }
 

@@ -20,7 +20,7 @@ use labrt::thread::sleep;
 
 use crate::raft_2c::crash_by_plan;
 use crate::script::{
-    crash, disconnect, leader_of, ms, must_elect, others, revive, secs, start_many,
+    agree_without, crash, disconnect, leader_of, ms, must_elect, others, revive, secs, start_many,
 };
 use crate::swarm;
 
@@ -270,10 +270,7 @@ fn confirm_to_leader_then_outlive_it(cluster: &Cluster, faults: &Faults, crash_p
         sleep(script.duration(Duration::ZERO..ms(300)));
         cluster.disconnect(leader);
         cluster.heal_link(leader, follower);
-        cluster.connect(other);
-        cluster.agree(2);
-        cluster.connect(leader);
-        cluster.agree(3);
+        agree_without(cluster, leader, other);
     }
 }
 

@@ -82,6 +82,15 @@ pub(crate) fn leader_of(cluster: &Cluster) -> usize {
     cluster.wait_for_agreed_leader(LEADER_WITHIN)
 }
 
+/// Of three servers, one that led has been cut off, and another comes back: it and the third must
+/// agree, and then all, when the old leader comes back too.
+pub(crate) fn agree_without(cluster: &Cluster, leader: usize, back: usize) {
+    cluster.connect(back);
+    cluster.agree(2);
+    cluster.connect(leader);
+    cluster.agree(3);
+}
+
 /// Has a server elected whose log allows it, and whose requests alone arrive.
 pub(crate) fn must_elect(cluster: &Cluster, server: usize) {
     const LIMIT: Duration = secs(10);
