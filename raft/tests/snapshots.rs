@@ -1,17 +1,18 @@
-//! Snapshots, on servers with threads, a network and disks: our Raft below the smallest service
-//! there is, which remembers all commands and makes a snapshot after every tenth, as in lab 2D.
+//! Snapshots, on servers with threads, a network and disks, below the harness's service, which
+//! remembers all commands and makes a snapshot after every tenth, as in lab 2D.
 //!
-//! The service checks what it is told, and what it finds on its disk; a check that fails on any
-//! server fails the test.
+//! What the service is told the oracle checks. Here the disk is looked at, too: when a snapshot was
+//! taken, and after every message. A check that fails on any server fails the test.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{ApplyMsg, Disk, Index, RaftNode, Term};
-use harness::{Cluster, DiskFaults};
+use harness::{Cluster, DiskFaults, ServicePolicy};
 use labrpc::{ClientEnd, Faults, Service};
 use labrt::channel::{self, Receiver, Sender};
 use labrt::random::{RngExt as _, Stream};
+use labrt::sync::Mutex;
 use labrt::thread;
 use raft::Raft;
 use raft::core::{RequestVoteArgs, RequestVoteReply};
@@ -22,110 +23,50 @@ const MS: Duration = Duration::from_millis(1);
 const SNAPSHOT_EVERY: Index = 10;
 const RAFT_STATE_MAX: usize = 2_000;
 
-/// A Raft that makes snapshots of its service's state, and tells the test what it applies.
-struct Snapshotting {
+/// A Raft whose disk is looked at.
+struct Watched {
     raft: Arc<Raft>,
     disk: Disk,
+    /// The snapshot that was there at the start.
+    restored: Vec<u8>,
+    found: Mutex<Option<Found>>,
 }
 
-/// Every command so far, the first at index 1.
-type Commands = Vec<Vec<u8>>;
-
-/// The service of one server.
-struct Recorder {
-    raft: Arc<Raft>,
-    disk: Disk,
-    commands: Commands,
-    found: Option<Found>,
-    test: Sender<ApplyMsg>,
-}
-
-/// What was on the disk when the server had taken a snapshot.
+/// What was on the disk when the server had taken a snapshot, and what should have been.
 struct Found {
-    /// Of the snapshot.
-    bytes: Vec<u8>,
-    raft_state_size: usize,
+    snapshot: Vec<u8>,
+    expected: Vec<u8>,
 }
 
-impl Recorder {
-    /// Restores itself, and tells the test so, which takes a new incarnation to have applied
-    /// nothing.
-    fn restore(raft: Arc<Raft>, disk: Disk, test: Sender<ApplyMsg>) -> Self {
-        let mut recorder = Self { raft, disk, commands: Commands::new(), found: None, test };
-        let snapshot = recorder.disk.read_snapshot();
-        if !snapshot.is_empty() {
-            recorder.replace(snapshot, 0);
-        }
-        recorder
-    }
-
-    fn run(mut self, applied: &Receiver<ApplyMsg>) {
+impl Watched {
+    /// Hands on what the server says to its service. A server that goes on after it took a snapshot
+    /// has that on its disk, or a newer one, which is longer. (If it was killed meanwhile, or the
+    /// disk failed, it has nothing more to say.)
+    fn relay(&self, applied: &Receiver<ApplyMsg>, service: &Sender<ApplyMsg>) {
         while let Ok(message) = applied.recv() {
-            self.check_found();
-            match message {
-                ApplyMsg::Command { index, command } => self.command(index, command),
-                ApplyMsg::Snapshot { index, term, snapshot } => {
-                    assert!(index > self.applied(), "a snapshot up to {index} is old");
-                    self.replace(snapshot, term);
-                    assert_eq!(self.applied(), index, "the snapshot is of another index");
-                }
-                ApplyMsg::NoOp { index } => panic!("a no-op at {index}, which nobody wants"),
+            if let Some(Found { snapshot, expected }) = self.found.lock().take() {
+                let is_there = snapshot == expected || snapshot.len() > expected.len();
+                assert!(is_there, "the snapshot was not on the disk");
+            }
+            if let ApplyMsg::Snapshot { snapshot, .. } = &message {
+                assert!(*snapshot != self.restored, "the service has restored itself from that");
+            }
+            if service.send(message).is_err() {
+                return;
             }
         }
     }
-
-    fn applied(&self) -> Index {
-        self.commands.len() as Index
-    }
-
-    fn command(&mut self, index: Index, command: Vec<u8>) {
-        assert_eq!(index, self.applied() + 1, "commands come one after the other");
-        self.commands.push(command.clone());
-        let _ = self.test.send(ApplyMsg::Command { index, command });
-        if index.is_multiple_of(SNAPSHOT_EVERY) {
-            self.snapshot(index);
-        }
-    }
-
-    /// Calls the server from the thread that it hands its messages to, as services do.
-    fn snapshot(&mut self, index: Index) {
-        self.raft.snapshot(index, encode(&self.commands));
-        let (bytes, raft_state_size) = (self.disk.read_snapshot(), self.disk.raft_state_size());
-        self.found = Some(Found { bytes, raft_state_size });
-    }
-
-    /// A server that goes on after a snapshot was taken has it on its disk, or a newer one. (If it
-    /// was killed meanwhile, or the disk failed, it has nothing more to say.)
-    fn check_found(&mut self) {
-        let Some(Found { bytes, raft_state_size }) = self.found.take() else { return };
-        assert!(decode(&bytes).len() >= self.commands.len(), "the snapshot is not on the disk");
-        assert!(raft_state_size < RAFT_STATE_MAX, "{raft_state_size} bytes left after a snapshot");
-    }
-
-    fn replace(&mut self, snapshot: Vec<u8>, term: Term) {
-        self.commands = decode(&snapshot);
-        let _ = self.test.send(ApplyMsg::Snapshot { index: self.applied(), term, snapshot });
-    }
 }
 
-fn encode(commands: &Commands) -> Vec<u8> {
-    labgob::encode(commands).expect("bytes can be encoded")
-}
-
-fn decode(snapshot: &[u8]) -> Commands {
-    labgob::decode(snapshot).expect("a snapshot is what the service made")
-}
-
-impl RaftNode for Snapshotting {
-    fn make(peers: Vec<ClientEnd>, me: usize, disk: Disk, test: Sender<ApplyMsg>) -> Arc<Self> {
+impl RaftNode for Watched {
+    fn make(peers: Vec<ClientEnd>, me: usize, disk: Disk, service: Sender<ApplyMsg>) -> Arc<Self> {
         let (apply, applied) = channel::bounded(0);
+        let restored = disk.read_snapshot();
         let raft = Raft::make(peers, me, disk.clone(), apply);
-        let service = Arc::clone(&raft);
-        let services_disk = disk.clone();
-        thread::Builder::new()
-            .name("service")
-            .spawn(move || Recorder::restore(service, services_disk, test).run(&applied));
-        Arc::new(Self { raft, disk })
+        let watched = Arc::new(Self { raft, disk, restored, found: Mutex::new(None) });
+        let relay = Arc::clone(&watched);
+        thread::Builder::new().name("relay").spawn(move || relay.relay(&applied, &service));
+        watched
     }
 
     fn services(self: &Arc<Self>) -> Vec<Service> {
@@ -143,9 +84,22 @@ impl RaftNode for Snapshotting {
         self.raft.get_state()
     }
 
+    fn snapshot(&self, index: Index, snapshot: Vec<u8>) {
+        self.raft.snapshot(index, snapshot.clone());
+        let found = Found { snapshot: self.disk.read_snapshot(), expected: snapshot };
+        *self.found.lock() = Some(found);
+    }
+
     fn kill(&self) {
         self.raft.kill();
     }
+}
+
+/// Servers whose services make snapshots.
+fn cluster(servers: usize) -> Cluster {
+    let cluster = Cluster::new::<Watched>(servers);
+    cluster.set_service_policy(&ServicePolicy::snapshot_every(SNAPSHOT_EVERY));
+    cluster
 }
 
 fn agree_on(cluster: &Cluster, count: u64, servers: usize) {
@@ -161,7 +115,7 @@ fn some_server(script: &mut Stream, cluster: &Cluster) -> usize {
 #[test]
 fn what_raft_keeps_on_the_disk_stays_small() {
     labrt::check(|| {
-        let cluster = Cluster::new::<Snapshotting>(3);
+        let cluster = self::cluster(3);
         agree_on(&cluster, 300, 3);
     });
 }
@@ -169,7 +123,7 @@ fn what_raft_keeps_on_the_disk_stays_small() {
 #[test]
 fn whoever_was_away_gets_a_snapshot_and_what_follows_it() {
     labrt::check(|| {
-        let cluster = Cluster::new::<Snapshotting>(3);
+        let cluster = self::cluster(3);
         let mut script = cluster.script();
         for _ in 0..10 {
             agree_on(&cluster, 2, 3);
@@ -187,7 +141,7 @@ fn whoever_was_away_gets_a_snapshot_and_what_follows_it() {
 #[test]
 fn lost_late_and_doubled_messages_spoil_no_snapshot() {
     labrt::check(|| {
-        let cluster = Cluster::new::<Snapshotting>(3);
+        let cluster = self::cluster(3);
         let mut script = cluster.script();
         let unreliable = Faults::unreliable().with_long_delays().with_long_reordering();
         cluster.network().set_all_faults(&Faults { duplicate_ppm: 200_000, ..unreliable });
@@ -217,7 +171,7 @@ fn lost_late_and_doubled_messages_spoil_no_snapshot() {
 #[test]
 fn servers_that_crash_around_snapshots_go_on_from_what_they_have() {
     labrt::check(|| {
-        let cluster = Cluster::new::<Snapshotting>(3);
+        let cluster = self::cluster(3);
         let mut script = cluster.script();
         let slow = DiskFaults { delay: 5 * MS..20 * MS, ..DiskFaults::default() };
         (0..3).for_each(|server| cluster.server(server).set_disk_faults(&slow));
@@ -238,7 +192,7 @@ fn servers_that_crash_around_snapshots_go_on_from_what_they_have() {
 #[test]
 fn votes_without_any_command_leave_the_journal_small() {
     labrt::check(|| {
-        let cluster = Cluster::new::<Snapshotting>(2);
+        let cluster = self::cluster(2);
         cluster.crash(1);
         let (last_log_index, last_log_term) = (0, 0);
         for term in 1_000..3_000 {
@@ -264,30 +218,33 @@ fn threads_left(cluster: &Cluster, server: usize) -> Vec<String> {
     cluster.server(server).threads()
 }
 
+fn waits_for_a_snapshot(threads: &[String]) -> bool {
+    threads.iter().any(|thread| thread.contains("raft/src/shell/shared.rs"))
+}
+
 #[test]
 fn a_kill_ends_a_snapshot_that_waits_for_the_disk() {
     labrt::check(|| {
-        let cluster = Cluster::new::<Snapshotting>(1);
-        agree_on(&cluster, SNAPSHOT_EVERY - 1, 1);
+        let cluster = self::cluster(1);
+        agree_on(&cluster, SNAPSHOT_EVERY - 2, 1);
         let slow = DiskFaults { delay: 900 * MS..1_000 * MS, ..DiskFaults::default() };
         cluster.server(0).set_disk_faults(&slow);
         cluster.start(0).expect("the only server leads");
         // One write for the entry, and the next is the snapshot's.
         thread::sleep(1_300 * MS);
-        let waiting = |thread: &String| thread.contains("service") && thread.contains("shared.rs");
         let left = threads_left(&cluster, 0);
-        assert!(left.iter().any(waiting), "the service does not wait for its snapshot: {left:#?}");
+        assert!(waits_for_a_snapshot(&left), "nobody waits for a snapshot: {left:#?}");
         cluster.server(0).kill().expect("it runs");
         thread::sleep(100 * MS);
         let left = threads_left(&cluster, 0);
-        assert!(!left.iter().any(|thread| thread.contains("service")), "{left:#?}");
+        assert!(!waits_for_a_snapshot(&left), "{left:#?}");
     });
 }
 
 #[test]
 fn a_disk_that_fails_in_a_snapshot_ends_the_server_until_it_starts_again() {
     labrt::check(|| {
-        let cluster = Cluster::new::<Snapshotting>(3);
+        let cluster = self::cluster(3);
         agree_on(&cluster, SNAPSHOT_EVERY - 1, 3);
         let leader = cluster.check_one_leader();
         let failing = DiskFaults { sync_failure_ppm: 500_000, ..DiskFaults::default() };
@@ -297,7 +254,7 @@ fn a_disk_that_fails_in_a_snapshot_ends_the_server_until_it_starts_again() {
         }
         assert!(cluster.server(leader).has_failed_disk());
         let left = threads_left(&cluster, leader);
-        assert!(!left.iter().any(|thread| thread.contains("service")), "{left:#?}");
+        assert!(!waits_for_a_snapshot(&left), "{left:#?}");
         cluster.heal();
         agree_on(&cluster, 2 * SNAPSHOT_EVERY, 3);
     });
