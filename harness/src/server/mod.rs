@@ -48,7 +48,7 @@ pub trait ServerHandle: Send + Sync {
     /// [`Gone`] if the server is not running, or crashes before it has answered.
     fn get_state(&self) -> Result<(Term, bool), Gone>;
 
-    /// Asks the node to end its threads, as [`RaftNode::kill`] does.
+    /// Asks the node to end its threads, as [`RaftNode::kill`](contract::RaftNode::kill) does.
     ///
     /// # Errors
     /// [`Gone`] if the server is not running, or crashes before it has answered.
