@@ -53,38 +53,54 @@ pub trait Clerk: Send + Sized + 'static {
     /// The key's value.
     ///
     /// # Errors
-    /// [`SessionEnded`], from services that have such a thing.
-    fn get(&mut self, key: &str) -> Result<String, SessionEnded>;
+    /// [`ClerkError`], from services that have such a thing.
+    fn get(&mut self, key: &str) -> Result<String, ClerkError>;
 
     /// Replaces the key's value.
     ///
     /// # Errors
     /// As [`Clerk::get`].
-    fn put(&mut self, key: &str, value: &str) -> Result<(), SessionEnded>;
+    fn put(&mut self, key: &str, value: &str) -> Result<(), ClerkError>;
 
     /// Adds to the end of the key's value.
     ///
     /// # Errors
     /// As [`Clerk::get`].
-    fn append(&mut self, key: &str, value: &str) -> Result<(), SessionEnded>;
+    fn append(&mut self, key: &str, value: &str) -> Result<(), ClerkError>;
 
     /// The client goes: what the servers keep for it is not needed any more.
     fn close(self) {}
 }
 
-/// The service keeps nothing about this client any more, because too many others came after it.
-/// Whether the operation under way took effect is unknown, and trying it again might be a second
-/// time; the next operation begins a session anew.
+/// Why an operation came to nothing, or may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionEnded;
+pub enum ClerkError {
+    /// The service keeps nothing about this client any more, because too many others came after
+    /// it. Whether the operation took effect is unknown, and trying it again might be a second
+    /// time; the next operation begins a session anew.
+    SessionEnded,
+    /// The operation has so many bytes, and the service takes no more than `max`. It was not
+    /// tried.
+    TooLarge {
+        /// What it has.
+        bytes: usize,
+        /// What it may have.
+        max: usize,
+    },
+}
 
-impl fmt::Display for SessionEnded {
+impl fmt::Display for ClerkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "the service has ended this client's session, to make room for others; whether the \
-             operation took effect is unknown",
-        )
+        match self {
+            Self::SessionEnded => f.write_str(
+                "the service has ended this client's session, to make room for others; whether \
+                 the operation took effect is unknown",
+            ),
+            Self::TooLarge { bytes, max } => {
+                write!(f, "an operation of {bytes} bytes is too large: {max} are the most")
+            }
+        }
     }
 }
 
-impl Error for SessionEnded {}
+impl Error for ClerkError {}

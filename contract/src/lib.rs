@@ -31,7 +31,7 @@ use labrt::channel::Sender;
 use serde::{Deserialize, Serialize};
 
 pub use disk::{Disk, DiskBackend, DiskError, Journal, Persister};
-pub use kv::{Clerk, KvNode, SessionEnded};
+pub use kv::{Clerk, ClerkError, KvNode};
 
 /// A term (Raft paper, section 5.1): 0 before the first election.
 pub type Term = u64;
@@ -75,7 +75,8 @@ pub trait RaftNode: Send + Sync + Sized + 'static {
 
     /// ReadIndex (dissertation, 6.4), optional: an index such that a service that has applied it
     /// shows all that was acknowledged before this call. Blocks until a majority has confirmed that
-    /// this server still led after the call was made.
+    /// this server still led after the call was made; for an election time-out or two at most, and
+    /// then takes itself for deposed.
     ///
     /// # Errors
     /// See [`ReadIndexError`]. With any of them a read can go through the log instead.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Clerk, KvNode, SessionEnded};
+use contract::{Clerk, ClerkError, KvNode};
 use labrpc::{ClientEnd, Faults};
 use labrt::random::{self, SliceRandom};
 use labrt::thread;
@@ -151,7 +151,7 @@ impl KvClient {
     /// The key's value.
     ///
     /// # Panics
-    /// If the service has ended the client's session, as all of these.
+    /// If the clerk has an error for it, as all of these.
     pub fn get(&mut self, key: &str) -> String {
         let id = self.call(KvInput::get(key));
         let value = self.succeed(|clerk| clerk.get(key));
@@ -184,10 +184,10 @@ impl KvClient {
 
     fn succeed<T>(
         &mut self,
-        operation: impl FnOnce(&mut dyn AnyClerk) -> Result<T, SessionEnded>,
+        operation: impl FnOnce(&mut dyn AnyClerk) -> Result<T, ClerkError>,
     ) -> T {
         let number = self.number;
-        operation(&mut *self.clerk).unwrap_or_else(|ended| panic!("client {number}: {ended}"))
+        operation(&mut *self.clerk).unwrap_or_else(|error| panic!("client {number}: {error}"))
     }
 }
 
@@ -198,22 +198,22 @@ fn now_ns() -> u64 {
 
 /// A clerk of any type.
 trait AnyClerk: Send {
-    fn get(&mut self, key: &str) -> Result<String, SessionEnded>;
-    fn put(&mut self, key: &str, value: &str) -> Result<(), SessionEnded>;
-    fn append(&mut self, key: &str, value: &str) -> Result<(), SessionEnded>;
+    fn get(&mut self, key: &str) -> Result<String, ClerkError>;
+    fn put(&mut self, key: &str, value: &str) -> Result<(), ClerkError>;
+    fn append(&mut self, key: &str, value: &str) -> Result<(), ClerkError>;
     fn close(self: Box<Self>);
 }
 
 impl<C: Clerk> AnyClerk for C {
-    fn get(&mut self, key: &str) -> Result<String, SessionEnded> {
+    fn get(&mut self, key: &str) -> Result<String, ClerkError> {
         Clerk::get(self, key)
     }
 
-    fn put(&mut self, key: &str, value: &str) -> Result<(), SessionEnded> {
+    fn put(&mut self, key: &str, value: &str) -> Result<(), ClerkError> {
         Clerk::put(self, key, value)
     }
 
-    fn append(&mut self, key: &str, value: &str) -> Result<(), SessionEnded> {
+    fn append(&mut self, key: &str, value: &str) -> Result<(), ClerkError> {
         Clerk::append(self, key, value)
     }
 

@@ -112,7 +112,7 @@ fn story() -> Result<(), Box<dyn Error>> {
     // Bob's call waits for the next leader; that one has the lock's state, for it has the log.
     let done = bob.execute(Command::Acquire("Bob".to_string()))?;
     tell(&format!("Bob acquires the lock: {done}"));
-    tell(&format!("Bob asks who holds it: {:?}", bob.query(())));
+    tell(&format!("Bob asks who holds it: {:?}", bob.query(())?));
 
     let waiting = thread::spawn(move || {
         while !bob.execute(Command::Acquire("Bob".to_string()))? {
@@ -120,13 +120,13 @@ fn story() -> Result<(), Box<dyn Error>> {
         }
         tell("Bob has the lock");
         bob.close();
-        Ok::<(), contract::SessionEnded>(())
+        Ok::<(), contract::ClerkError>(())
     });
     thread::sleep(Duration::from_secs(1));
     let done = alice.execute(Command::Release("Alice".to_string()))?;
     tell(&format!("Alice releases the lock: {done}"));
     waiting.join().map_err(|_| "Bob crashed")??;
-    tell(&format!("Alice asks who holds it: {:?}", alice.query(())));
+    tell(&format!("Alice asks who holds it: {:?}", alice.query(())?));
     alice.close();
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::SessionEnded;
+use contract::ClerkError;
 use labrpc::{ClientEnd, RpcError};
 use labrt::random::{self, RngExt};
 use labrt::time::Instant;
@@ -14,7 +14,7 @@ use crate::machine::StateMachine;
 use crate::patience::Patience;
 use crate::search::{Search, Step};
 use crate::sessions::{RequestId, SessionId};
-use crate::wire::{Reply, ReplyOf, Request, RequestOf};
+use crate::wire::{self, Reply, ReplyOf, Request, RequestOf};
 
 /// How often a client that goes asks all servers to forget its session. If none is there, the
 /// session ends when others need the room.
@@ -59,15 +59,16 @@ impl<S: StateMachine> Client<S> {
     /// Has a command carried out, exactly once, and gives its response. Blocks until then.
     ///
     /// # Errors
-    /// [`SessionEnded`] if the servers keep nothing about this client any more: then the command
-    /// was carried out once or not at all. The next one begins a session anew.
-    pub fn execute(&mut self, command: S::Command) -> Result<S::Response, SessionEnded> {
+    /// [`ClerkError::SessionEnded`] if the servers keep nothing about this client any more: then
+    /// the command was carried out once or not at all, and the next one begins a session anew.
+    /// [`ClerkError::TooLarge`] if no server would take it.
+    pub fn execute(&mut self, command: S::Command) -> Result<S::Response, ClerkError> {
         let id = self.next_id();
-        match self.ask(Request::Command { id, command }) {
+        match self.ask(Request::Command { id, command })? {
             Reply::Done(response) => Ok(response),
             Reply::SessionEnded => {
                 self.session = None;
-                Err(SessionEnded)
+                Err(ClerkError::SessionEnded)
             }
             _ => unreachable!("replies of other kinds do not count as answers to a command"),
         }
@@ -76,9 +77,12 @@ impl<S: StateMachine> Client<S> {
     /// Answers a query from a state that shows all that was acknowledged before this call, to any
     /// client. Blocks until a server has one. No session is needed: a query that is answered twice
     /// does no harm.
-    pub fn query(&mut self, query: S::Query) -> S::Answer {
-        match self.ask(Request::Query(query)) {
-            Reply::Answer(answer) => answer,
+    ///
+    /// # Errors
+    /// [`ClerkError::TooLarge`] if no server would take the query.
+    pub fn query(&mut self, query: S::Query) -> Result<S::Answer, ClerkError> {
+        match self.ask(Request::Query(query))? {
+            Reply::Answer(answer) => Ok(answer),
             _ => unreachable!("replies of other kinds do not count as answers to a query"),
         }
     }
@@ -86,7 +90,8 @@ impl<S: StateMachine> Client<S> {
     /// The client goes: the servers may forget it. That is tried for a moment, and not for ever.
     pub fn close(mut self) {
         if let Some(session) = self.session.take() {
-            self.ask_for(Request::Close(session.id), CLOSING_TURNS);
+            // Nobody is left to hear that it was in vain.
+            let _ = self.ask_for(Request::Close(session.id), CLOSING_TURNS);
         }
     }
 
@@ -106,17 +111,23 @@ impl<S: StateMachine> Client<S> {
     /// never used: it ends when others need the room.
     fn open(&mut self) -> OpenSession {
         match self.ask(Request::Open) {
-            Reply::Opened(id) => OpenSession { id, sequence: 0 },
+            Ok(Reply::Opened(id)) => OpenSession { id, sequence: 0 },
             _ => unreachable!("replies of other kinds do not count as answers to an opening"),
         }
     }
 
-    fn ask(&mut self, request: RequestOf<S>) -> ReplyOf<S> {
-        self.ask_for(request, u32::MAX).expect("nobody lives to see the last of so many turns")
+    fn ask(&mut self, request: RequestOf<S>) -> Result<ReplyOf<S>, ClerkError> {
+        let reply = self.ask_for(request, u32::MAX)?;
+        Ok(reply.expect("nobody lives to see the last of so many turns"))
     }
 
     /// Asks one server after the other, for at most so many turns.
-    fn ask_for(&mut self, request: RequestOf<S>, turns: u32) -> Option<ReplyOf<S>> {
+    fn ask_for(
+        &mut self,
+        request: RequestOf<S>,
+        turns: u32,
+    ) -> Result<Option<ReplyOf<S>>, ClerkError> {
+        wire::check_size(&request)?;
         let request = Arc::new(request);
         let first_call = self.calls.next_id();
         let mut turns_left = turns;
@@ -136,10 +147,10 @@ impl<S: StateMachine> Client<S> {
                 }
             };
             if let Heard::Answer(reply) = self.listen(&request, first_call, asked, limit) {
-                return Some(reply);
+                return Ok(Some(reply));
             }
         }
-        None
+        Ok(None)
     }
 
     /// Waits for the server that was asked, or for a pause's time, and takes an answer from
@@ -173,7 +184,10 @@ impl<S: StateMachine> Client<S> {
                     return Heard::Nothing;
                 }
                 // A reply that makes no sense is none.
-                _ if is_awaited => {
+                reply if is_awaited => {
+                    if let Err(error) = reply {
+                        log::warn!(target: "client", "server {server}, as its ends count: {error}");
+                    }
                     self.search.silent(server);
                     return Heard::Nothing;
                 }

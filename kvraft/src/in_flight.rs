@@ -21,7 +21,8 @@ use crate::machine::StateMachine;
 use crate::sessions::{RequestId, SessionId};
 use crate::waiting::{Reader, Tick, Waiter};
 
-/// A batch is not added to when its entry has so many bytes: well below what Raft sends at a time.
+/// A batch is not added to when its entry has so many bytes. With the largest request on top that
+/// still is far below labgob's limit on a message.
 const BATCH_BYTES_MAX: usize = 256 * 1024;
 
 /// A batch that is to be offered to Raft.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use contract::{Clerk, Disk, KvNode, RaftNode, SessionEnded, Term};
+use contract::{Clerk, ClerkError, Disk, KvNode, RaftNode, Term};
 use labrpc::{ClientEnd, Service};
 use serde::{Deserialize, Serialize};
 
@@ -98,15 +98,15 @@ impl Clerk for KvClerk {
         Self::new(servers)
     }
 
-    fn get(&mut self, key: &str) -> Result<String, SessionEnded> {
-        Ok(self.query(key.to_string()))
+    fn get(&mut self, key: &str) -> Result<String, ClerkError> {
+        self.query(key.to_string())
     }
 
-    fn put(&mut self, key: &str, value: &str) -> Result<(), SessionEnded> {
+    fn put(&mut self, key: &str, value: &str) -> Result<(), ClerkError> {
         self.execute(KvCommand::Put { key: key.to_string(), value: value.to_string() })
     }
 
-    fn append(&mut self, key: &str, value: &str) -> Result<(), SessionEnded> {
+    fn append(&mut self, key: &str, value: &str) -> Result<(), ClerkError> {
         self.execute(KvCommand::Append { key: key.to_string(), value: value.to_string() })
     }
 

@@ -54,7 +54,8 @@
 //! **Nobody waits for ever.** A deposed leader may never hear what became of its entry. While
 //! somebody waits, a watcher looks 20 times a second whether the term has moved or the leadership
 //! is lost, and releases those whose entry is of a term that is over. And a leader may be cut off
-//! and not know: whoever has waited for half a second is released at any rate. The client then
+//! and not know: whoever has waited for half a second is released at any rate (once Raft's `start`
+//! or `read_index`, if it is its own handler that is in there, has returned). The client then
 //! looks for a leader whom somebody follows. Should it come back to the same server, its command is
 //! under way there, and is not proposed again.
 //!
@@ -66,7 +67,7 @@
 //! response. `sessions.rs` tells how, why the table is in the snapshots, and how it is bounded: a
 //! session ends when its client closes it, or when there are more than
 //! [`max_sessions`](Config::max_sessions) and it was not used for the longest time. A client whose
-//! session was ended is told so ([`SessionEnded`](contract::SessionEnded)), for then nobody knows
+//! session was ended is told so ([`SessionEnded`](contract::ClerkError::SessionEnded)), for then nobody knows
 //! any more whether its command was carried out.
 //!
 //! A client opens its session with its first command, through the log, so all servers agree on its
@@ -129,7 +130,8 @@
 //! * Snapshots while the machine goes on (paper, section 7; dissertation, 5.1): here the applier
 //!   encodes the whole state under the lock, and requests wait that long.
 //! * Changes of membership: paper, section 6. A client's servers are those it was made with.
-//! * A limit on keys and values beside that of labgob on a message (64 MiB).
+//! * Large requests and states: a request may have 1 MiB. A snapshot travels as one message, so a
+//!   state beyond labgob's limit, 64 MiB, cannot be sent to a server that was away.
 
 mod calls;
 mod client;

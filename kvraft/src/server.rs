@@ -23,7 +23,7 @@ use crate::replica::Replica;
 use crate::sessions::RequestId;
 use crate::state::{Next, State};
 use crate::waiting::Outbox;
-use crate::wire::{METHOD, Reply, ReplyOf, Request, RequestOf, SERVICE};
+use crate::wire::{METHOD, REQUEST_BYTES_MAX, Reply, ReplyOf, Request, RequestOf, SERVICE};
 
 /// How often the watcher looks whether this server still leads, while somebody waits for that.
 /// Ten looks are as long as anybody waits: several elections fit into it, and no client is kept
@@ -119,6 +119,10 @@ impl<R: RaftNode, S: StateMachine> Server<R, S> {
         let server = Arc::clone(self);
         let mut services = self.raft.services();
         services.push(Service::new(SERVICE, move |method, args| match method {
+            METHOD if args.len() > REQUEST_BYTES_MAX => Err(RpcError::BadArguments(format!(
+                "a request of {} bytes; {REQUEST_BYTES_MAX} are the most",
+                args.len()
+            ))),
             METHOD => dispatch(args, |request| server.handle(request)),
             unknown => Err(RpcError::UnknownMethod(unknown.to_string())),
         }));

@@ -1,5 +1,6 @@
 //! What clients and servers say to each other.
 
+use contract::ClerkError;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::StateMachine;
@@ -9,6 +10,22 @@ use crate::sessions::{RequestId, SessionId};
 pub(crate) const SERVICE: &str = "Replica";
 /// The name of its one method.
 pub(crate) const METHOD: &str = "ask";
+
+/// A request has at most so many bytes. It goes into the log beside others, and the whole entry to the
+/// followers beside others: all that has to stay below labgob's limit on a message, by far.
+pub(crate) const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+
+/// Whether servers take a request of this size. A client asks before it sends one, for an answer;
+/// a server refuses what others send.
+pub(crate) fn check_size(request: &impl Serialize) -> Result<(), ClerkError> {
+    let max = REQUEST_BYTES_MAX;
+    match labgob::encoded_size(request) {
+        Ok(bytes) if bytes <= max => Ok(()),
+        Ok(bytes) => Err(ClerkError::TooLarge { bytes, max }),
+        // Larger than labgob counts.
+        Err(_) => Err(ClerkError::TooLarge { bytes: usize::MAX, max }),
+    }
+}
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contract::{Clerk, SessionEnded};
+use contract::{Clerk, ClerkError};
 use kvraft::Config;
 use labrpc::Faults;
 use labrt::thread;
@@ -94,11 +94,15 @@ fn a_client_whose_session_was_ended_is_told_and_begins_anew() {
         b.append("x", "b1 ").expect("there is room");
         a.append("x", "a2 ").expect("it has a session");
         c.append("x", "c1 ").expect("the least recently used goes, and that is B's");
-        assert_eq!(b.append("x", "lost "), Err(SessionEnded));
+        assert_eq!(b.append("x", "lost "), Err(ClerkError::SessionEnded));
         a.append("x", "a3 ").expect("it was used, and is still there");
         b.append("x", "b2 ").expect("it begins anew");
         assert_eq!(b.get("x"), Ok("a1 b1 a2 c1 a3 b2 ".to_string()));
-        assert_eq!(c.append("x", "lost "), Err(SessionEnded), "to make room for B's second");
+        assert_eq!(
+            c.append("x", "lost "),
+            Err(ClerkError::SessionEnded),
+            "to make room for B's second"
+        );
     });
 }
 

@@ -8,7 +8,6 @@ use labrpc::{ClientEnd, Network, Stage};
 use labrt::channel::Sender;
 use labrt::group::Group;
 use labrt::sync::Shared;
-use raft::Raft;
 
 use super::{MemoryDisk, OneLog, OneLogNode};
 
@@ -37,15 +36,6 @@ impl<S: StateMachine> Cluster<OneLogNode, S> {
         let log = log.clone();
         let make = move |me, _, disk, apply| log.node(me, disk, apply);
         Self::new(servers, clients, config, make)
-    }
-}
-
-impl<S: StateMachine> Cluster<Raft, S> {
-    /// On our Raft.
-    pub(crate) fn on_raft(servers: usize, clients: usize, config: Config) -> Self {
-        Self::new(servers, clients, config, |me, peers, disk, apply| {
-            Raft::make(peers, me, disk, apply)
-        })
     }
 }
 
