@@ -20,7 +20,7 @@ use labrt::thread::{self, JoinHandle, sleep};
 use labrt::time::Instant;
 
 use crate::kv_load::{self, Clients, Keys, make_unreliable, read_all};
-use crate::script::{ELECTION, join_all, ms, others, secs};
+use crate::script::{ELECTION, check_no_threads, join_all, ms, others, secs};
 use crate::swarm;
 
 /// So many clients, and no snapshots.
@@ -122,6 +122,13 @@ pub const CASES: &[TestCase] = &[
             "Raft §8",
         )
         .worth(5),
+    TestCase::ours_kv("kill_returns_3A", 3, clients(4), kill_returns)
+        .claims(
+            "after kill() all of a server's threads end within a second, and its clients go on \
+             elsewhere",
+            "the labs' guide: long-running goroutines check killed()",
+        )
+        .worth(3),
     TestCase::ours_kv("swarm_3A", 5, clients(6), swarm_of_faults)
         .claims(
             "every fault at once, as strong as this run's seed says, shows no client anything but \
@@ -319,12 +326,37 @@ fn paused_servers(kv: &KvCluster) {
             assert!(
                 after > before,
                 "client {client} was not answered for {LIMIT:?}, though a majority runs: does it \
-                 wait for a server that stands still?"
+                 wait for a server that stands still? Of the others {}",
+                servers.describe()
             );
         }
         servers.heal();
         clients.end();
     }
+}
+
+/// The leader or another server is killed under load.
+fn kill_returns(kv: &KvCluster) {
+    let servers = &kv.servers;
+    let mut script = servers.script();
+    for round in 0..5 {
+        let killed = match script.chance(500_000) {
+            true => servers.wait_for_agreed_leader(LEADER_WITHIN),
+            false => script.random_range(0..servers.len()),
+        };
+        let clients = Clients::start(kv, round, Keys::Own);
+        sleep(script.duration(ms(100)..ms(300)));
+        let _ = servers.server(killed).kill();
+        // Or it would be asked this and that, and each question has a thread for a moment.
+        servers.disconnect(killed);
+        sleep(secs(1));
+        check_no_threads(servers, killed);
+        sleep(secs(1));
+        clients.end();
+        servers.restart(killed);
+        servers.connect(killed);
+    }
+    read_all(kv, Keys::Own);
 }
 
 /// How many operations each client was answered.

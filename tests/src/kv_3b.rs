@@ -16,7 +16,7 @@ use labrt::thread::{self, sleep};
 
 use crate::kv_3a::{must_read, speed, swarm_of_faults};
 use crate::kv_load::{self, Clients, Keys, read_all};
-use crate::script::{ELECTION, join_all, ms, others, secs};
+use crate::script::{ELECTION, join_all, ms, must_elect, others, secs};
 
 /// What the labs give their servers in this part.
 const MAX_RAFT_STATE: usize = 1_000;
@@ -167,10 +167,9 @@ fn snapshot_overtakes(kv: &KvCluster) {
         servers.end_partition();
         sleep(script.duration(ms(100)..secs(1)));
         served.end();
-        if servers.elect(leader, secs(10)) {
-            kv.confine(2, &[leader]);
-            kv.client(2).get("shared 0");
-        }
+        must_elect(servers, leader);
+        kv.confine(2, &[leader]);
+        kv.client(2).get("shared 0");
         servers.heal();
         waiting.end();
         kv.check_sizes();
@@ -210,7 +209,7 @@ fn sessions_survive_snapshot(kv: &KvCluster) {
             (0..3).for_each(|server| servers.restart(server));
             sleep(ms(500));
         } else {
-            servers.elect(away, secs(10));
+            must_elect(servers, away);
         }
         lose_answers_to_first_client(kv, 0);
         client = join_all(vec![append]).remove(0);

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use harness::{Cluster, KvClient, KvCluster};
+use harness::{AGREED_WITHIN, Cluster, KvClient, KvCluster};
 use labrpc::Faults;
 use labrt::random::{self, RngExt, Stream};
 use labrt::thread::{self, JoinHandle, sleep};
+use labrt::time::Instant;
 
 use crate::script::{ELECTION, join_all, ms, secs};
 
@@ -167,9 +168,18 @@ impl Clients {
         Self { stop, threads }
     }
 
-    /// Has them end with the operation they are at, and waits for that.
+    /// Has them end with the operation they are at, which must have an answer soon.
     pub(crate) fn end(self) {
         self.stop.store(true, Ordering::Release);
+        let started = Instant::now();
+        while !self.threads.iter().all(JoinHandle::is_finished) {
+            assert!(
+                started.elapsed() < AGREED_WITHIN,
+                "a client waits for an answer, though for {AGREED_WITHIN:?} a majority has been \
+                 there"
+            );
+            sleep(ms(20));
+        }
         join_all(self.threads);
     }
 }

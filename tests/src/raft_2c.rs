@@ -14,8 +14,8 @@ use labrt::random::{RngExt, Stream};
 use labrt::thread::{self, JoinHandle, sleep};
 
 use crate::script::{
-    ELECTION, connect, crash, disconnect, join_all, leader_of, ms, others, restart_the_crashed,
-    revive, secs, start_everywhere, start_many,
+    ELECTION, check_no_threads, connect, crash, disconnect, join_all, leader_of, ms, others,
+    restart_the_crashed, revive, secs, start_everywhere, start_many,
 };
 use crate::swarm;
 
@@ -425,18 +425,7 @@ fn kill_returns(cluster: &Cluster) {
         let killed = script.random_range(0..cluster.len());
         let _ = cluster.server(killed).kill();
         sleep(secs(1));
-        let in_a_call = |thread: &String| thread.contains("labrpc/src/");
-        let left: Vec<String> = cluster
-            .server(killed)
-            .threads()
-            .into_iter()
-            .filter(|thread| !in_a_call(thread))
-            .collect();
-        assert!(
-            left.is_empty(),
-            "S{killed} still has threads 1 s after kill():\n  {}",
-            left.join("\n  ")
-        );
+        check_no_threads(cluster, killed);
         join_all(clients);
         if round == 0 {
             sleep(secs(8));

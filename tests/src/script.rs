@@ -101,6 +101,19 @@ pub(crate) fn must_elect(cluster: &Cluster, server: usize) {
     );
 }
 
+/// That a server that was killed a second ago has no thread left, but for those in a call, which
+/// returns when it returns.
+pub(crate) fn check_no_threads(cluster: &Cluster, killed: usize) {
+    let in_a_call = |thread: &String| thread.contains("labrpc/src/");
+    let mut left = cluster.server(killed).threads();
+    left.retain(|thread| !in_a_call(thread));
+    assert!(
+        left.is_empty(),
+        "S{killed} still has threads 1 s after kill():\n  {}",
+        left.join("\n  ")
+    );
+}
+
 /// For so long, has every server that crashed, or whose disk has failed, back within 20 ms.
 pub(crate) fn restart_the_crashed(cluster: &Cluster, duration: Duration) {
     for _ in 0..duration.as_millis() / 20 {

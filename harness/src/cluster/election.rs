@@ -123,7 +123,7 @@ impl Cluster {
     }
 
     /// The connected servers' terms and roles, for people.
-    pub(super) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         let told = |(server, term, leader): &(usize, Term, bool)| {
             format!("S{server} {} {term}", if *leader { "leads" } else { "is in" })
         };
