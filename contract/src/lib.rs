@@ -50,7 +50,9 @@ pub trait RaftNode: Send + Sync + Sized + 'static {
     /// `peers[i]` is the end from which this server calls server `i`; `peers[me]` is not used.
     /// Committed entries go to `apply`, in order and without gaps; that channel is a rendezvous,
     /// so sending blocks until the service takes the message. This must return at once: the work
-    /// is done by threads of the node's own ([`labrt::thread::spawn`]).
+    /// is done by threads of the node's own ([`labrt::thread::spawn`]). A service reads its snapshot
+    /// ([`Disk::read_snapshot`]) before it calls this: afterwards there may be a newer one, of which
+    /// it will be told.
     fn make(peers: Vec<ClientEnd>, me: usize, disk: Disk, apply: Sender<ApplyMsg>) -> Arc<Self>;
 
     /// The RPC services that the node's peers call.
@@ -65,7 +67,8 @@ pub trait RaftNode: Send + Sync + Sized + 'static {
 
     /// The service has a snapshot of everything up to and including `index`, which it has applied:
     /// the log up to there is not needed any more. It may block while the snapshot is written. A
-    /// snapshot that is not newer than the one the node has changes nothing. Labs 2A to 2C never
+    /// snapshot that is not newer than the one the node has changes nothing; one without a byte is
+    /// none. Labs 2A to 2C never
     /// call it.
     ///
     /// On the disk, the snapshot and the log that begins after it belong together at any moment.
@@ -130,7 +133,7 @@ pub enum TransferError {
     NotLeader,
     /// There is no such server, or it is this one.
     NoSuchPeer,
-    /// It was not elected within an election time-out.
+    /// It was not elected within an election time-out, or another transfer was asked for.
     TimedOut,
 }
 

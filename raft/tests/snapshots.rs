@@ -34,26 +34,40 @@ struct Watched {
 
 /// What was on the disk when the server had taken a snapshot, and what should have been.
 struct Found {
+    /// A message came since. That may have been on its way when the disk failed or the server was
+    /// killed; a second one is not sent then.
+    is_old: bool,
     snapshot: Vec<u8>,
     expected: Vec<u8>,
 }
 
 impl Watched {
     /// Hands on what the server says to its service. A server that goes on after it took a snapshot
-    /// has that on its disk, or a newer one, which is longer. (If it was killed meanwhile, or the
-    /// disk failed, it has nothing more to say.)
+    /// had that on its disk, or a newer one, which is longer.
     fn relay(&self, applied: &Receiver<ApplyMsg>, service: &Sender<ApplyMsg>) {
         while let Ok(message) = applied.recv() {
-            if let Some(Found { snapshot, expected }) = self.found.lock().take() {
-                let is_there = snapshot == expected || snapshot.len() > expected.len();
-                assert!(is_there, "the snapshot was not on the disk");
-            }
+            self.check_found();
             if let ApplyMsg::Snapshot { snapshot, .. } = &message {
                 assert!(*snapshot != self.restored, "the service has restored itself from that");
             }
             if service.send(message).is_err() {
                 return;
             }
+        }
+    }
+}
+
+impl Watched {
+    fn check_found(&self) {
+        let mut found = self.found.lock();
+        match &mut *found {
+            Some(Found { is_old: true, snapshot, expected }) => {
+                let is_there = snapshot == expected || snapshot.len() > expected.len();
+                assert!(is_there, "the snapshot was not on the disk");
+                *found = None;
+            }
+            Some(young) => young.is_old = true,
+            None => {}
         }
     }
 }
@@ -86,7 +100,8 @@ impl RaftNode for Watched {
 
     fn snapshot(&self, index: Index, snapshot: Vec<u8>) {
         self.raft.snapshot(index, snapshot.clone());
-        let found = Found { snapshot: self.disk.read_snapshot(), expected: snapshot };
+        let found =
+            Found { is_old: false, snapshot: self.disk.read_snapshot(), expected: snapshot };
         *self.found.lock() = Some(found);
     }
 

@@ -14,11 +14,12 @@ use super::{DiskFaults, Platter};
 
 /// Compacts over and over: each snapshot is a number, and the records beside it are so many copies
 /// of it. A zero is appended after each.
-fn compact_until_it_fails(disk: &Disk, durable: &Shared<u8>) -> Result<(), DiskError> {
+fn compact_until_it_fails(disk: &Disk, durable: &Shared<u16>) -> Result<(), DiskError> {
     let journal = disk.journal();
     let last = durable.with(|durable| *durable);
-    for number in last + 1..=u8::MAX {
-        journal.compact(vec![number], &vec![vec![number]; number.into()])?;
+    for number in last + 1..=u16::MAX {
+        let bytes = number.to_le_bytes().to_vec();
+        journal.compact(bytes.clone(), &vec![bytes; number.into()])?;
         durable.with(|durable| *durable = number);
         journal.append(&[0])?;
     }
@@ -26,7 +27,7 @@ fn compact_until_it_fails(disk: &Disk, durable: &Shared<u8>) -> Result<(), DiskE
 }
 
 /// Mounts the disk for a new server, and has that compact.
-fn start(platter: &Arc<Platter>, durable: &Arc<Shared<u8>>) -> (Group, Disk) {
+fn start(platter: &Arc<Platter>, durable: &Arc<Shared<u16>>) -> (Group, Disk) {
     let group = Group::new("S0", 0, 0);
     let disk = platter.mount(&group, &Arc::default());
     let (theirs, durable) = (disk.clone(), Arc::clone(durable));
@@ -35,9 +36,9 @@ fn start(platter: &Arc<Platter>, durable: &Arc<Shared<u8>>) -> (Group, Disk) {
 }
 
 /// Which compaction is on the disk.
-fn found(disk: &Disk) -> u8 {
+fn found(disk: &Disk) -> u16 {
     let snapshot = disk.read_snapshot();
-    let number = snapshot.first().copied().unwrap_or_default();
+    let number = snapshot.first_chunk().map_or(0, |bytes| u16::from_le_bytes(*bytes));
     let records = disk.journal().read().expect("a disk that was just started can be read");
     let (copies, after) = records.split_at_checked(number.into()).expect("a record for each");
     assert!(

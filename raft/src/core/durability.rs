@@ -77,14 +77,15 @@ impl Durability {
         self.held.push_back((self.latest(), message));
     }
 
-    /// Sends a leader's AppendEntries, or its snapshot, without waiting for anything: not for the
-    /// entries' own write either, which goes on meanwhile (dissertation, 10.2.1).
+    /// Sends a leader's call, or tells of a read or a transfer, without waiting for anything: not
+    /// for the entries' own write either, which goes on meanwhile (dissertation, 10.2.1).
     ///
     /// A crash may thus leave entries with followers that their leader has lost. They do no harm:
     /// its term and its vote were durable before it led, so it will not lead *that* term again,
     /// and nobody else will ever put another entry of that term at those indices. And they claim
-    /// nothing, for a leader counts its own copy only once it is durable. What a snapshot covers
-    /// cannot be lost any more: it is committed.
+    /// nothing, for a leader counts its own copy only once it is durable. What a snapshot covers, and
+    /// what a read's index shows, cannot be lost any more: it is committed, and so on a majority of
+    /// disks. A TimeoutNow says no more than that the leader's term, which is durable, may end.
     pub(super) fn send_at_once(&mut self, message: Effect) {
         self.at_once.push(message);
     }

@@ -214,13 +214,16 @@ impl RawNode<Leader> {
         self.call_append(to, prev_log_index, entries)
     }
 
-    /// Asks everybody for a sign of life and nothing else, beside whatever is under way.
+    /// Asks those who give any for a sign of life and nothing else, beside whatever is under way.
     pub(super) fn send_round(&mut self) {
         self.role.reads.start_round(self.server.last_call());
+        let base = self.server.log.base().index;
         for to in self.server.others() {
-            let prev_log_index = self.role.progress[to].next_index - 1;
-            let base = self.server.log.base().index;
-            self.call_append(to, base.max(prev_log_index), Vec::new());
+            if self.role.progress[to].takes_rounds() {
+                let prev_log_index = base.max(self.role.progress[to].next_index - 1);
+                let call = self.call_append(to, prev_log_index, Vec::new());
+                self.role.progress[to].sent_round(call);
+            }
         }
     }
 

@@ -50,8 +50,9 @@
 //! * **Starting an election** (5.2). A follower that hears of no leader for an *election time-out*
 //!   enters the next term, votes for itself and sends RequestVote to all others. The time-out is
 //!   drawn anew each time it starts, from a range: that is what makes a second split vote
-//!   unlikely. It starts again in three cases only: on an AppendEntries of the current term,
-//!   whether the logs agree or not, on *granting* a vote, on starting an election. A request that
+//!   unlikely. It starts again in few cases only: on an AppendEntries of the current term,
+//!   whether the logs agree or not, or an InstallSnapshot, on *granting* a vote, on starting an
+//!   election, and when a leader steps down. A request that
 //!   is refused does not touch it; otherwise a server that cannot win could keep those that can
 //!   from trying.
 //! * **Voting** (5.2, 5.4.1). One vote per server and term, first come, first served, and only for
@@ -157,9 +158,10 @@
 //! is outstanding is held back until the latest write issued before it is durable**, in order.
 //! With nothing outstanding, they leave at once.
 //!
-//! AppendEntries alone do not wait: while the leader writes, its followers write (dissertation,
-//! 10.2.1). It is safe because they claim nothing about the leader's disk, and because the leader's
-//! term has been durable since its election: see `durability.rs` for the argument.
+//! A leader's calls alone do not wait: while it writes, its followers write (dissertation, 10.2.1).
+//! It is safe because they claim nothing about the leader's disk, and because the leader's term has
+//! been durable since its election: see `durability.rs` for the argument. Nor do the answers to
+//! reads wait: what is committed is on a majority of disks.
 //!
 //! A server counts itself by the same rule as others: a candidate its vote for itself, and a leader
 //! its own copy of an entry, once it is durable. So a leader with a slow disk commits by its

@@ -38,6 +38,8 @@ pub(super) struct Progress {
     snapshot_patience: u32,
     /// How many heartbeats left since the server answered anything.
     unanswered: u32,
+    /// The last call of a round of reads that it has not answered, nor any call after it.
+    round: Option<CallId>,
     /// The last call, of those that were answered.
     pub(super) last_answered: CallId,
     /// When the server last answered anything, the election included.
@@ -64,6 +66,7 @@ impl Progress {
             snapshot: None,
             snapshot_patience: SNAPSHOT_PATIENCE,
             unanswered: 0,
+            round: None,
             last_answered: CallId(0),
             heard_at: now,
         }
@@ -90,6 +93,18 @@ impl Progress {
     /// Whether the server answers nothing any more.
     pub(super) fn is_silent(&self) -> bool {
         self.unanswered >= SILENT_AFTER
+    }
+
+    /// Whether the server is worth asking for a sign of life: it gives any, and does not owe one.
+    /// Reads may come far faster than a server answers that is slow or dead; it confirms them with
+    /// its answers to heartbeats then.
+    pub(super) fn takes_rounds(&self) -> bool {
+        self.round.is_none() && !self.is_silent()
+    }
+
+    /// It is asked for a sign of life.
+    pub(super) fn sent_round(&mut self, call: CallId) {
+        self.round = Some(call);
     }
 
     /// This AppendEntries is under way now.
@@ -119,6 +134,7 @@ impl Progress {
         self.unanswered = 0;
         self.heard_at = now;
         self.last_answered = self.last_answered.max(call);
+        self.round = self.round.filter(|round| call < *round);
         let overdue = self.snapshot.as_ref().and_then(|snapshot| snapshot.overdue);
         if self.in_flight == Some(call) {
             self.end_chain();
@@ -160,6 +176,19 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_owes_a_sign_of_life_is_not_asked_for_another() {
+        let mut progress = Progress::new(0, Duration::ZERO);
+        assert!(progress.takes_rounds());
+        progress.sent_round(CallId(3));
+        progress.answered(CallId(2), Duration::ZERO);
+        assert!(!progress.takes_rounds(), "that left before");
+        progress.answered(CallId(5), Duration::ZERO);
+        assert!(progress.takes_rounds(), "that left later, and tells as much");
+        (4..20).for_each(|call| progress.sent_heartbeat(CallId(call)));
+        assert!(!progress.takes_rounds(), "nobody is there");
+    }
 
     const NOW: Duration = Duration::from_secs(1);
 

@@ -5,8 +5,9 @@
 //! and if a majority has not, nobody had been elected when the question left. So what was committed
 //! when a read arrived is all there was, if a majority answers AppendEntries sent *after* it arrived.
 //!
-//! The AppendEntries of a round carry nothing, and are sent at once. Reads that arrive while a round
-//! is under way share the next one.
+//! The AppendEntries of a round carry nothing, and are sent at once, to those who have answered the
+//! last one: the others' answers to heartbeats count as well. Reads that arrive while a round is
+//! under way share the next one.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -41,6 +42,11 @@ pub(super) struct Reads {
 impl Reads {
     pub(super) fn add(&mut self, read: Read) {
         self.waiting.push_back(read);
+    }
+
+    /// Whether nobody waits, and nothing is under way for who has waited.
+    pub(super) fn is_idle(&self) -> bool {
+        self.round.is_none() && self.waiting.is_empty()
     }
 
     /// Whether a round is to be started: somebody waits, and no round is under way.
@@ -99,6 +105,10 @@ impl RawNode<Leader> {
     /// Lets go the reads that a majority has confirmed, and starts a round for the others.
     pub(super) fn confirm_reads(&mut self) {
         let Self { server, role } = self;
+        // Mostly, and always with ReadIndex off: every answer comes by here.
+        if role.reads.is_idle() {
+            return;
+        }
         let answered = role.reached_by(server.quorum(), |progress| progress.last_answered);
         for Read { id, index, .. } in role.reads.confirmed(answered) {
             server.durability.send_at_once(Effect::Read { id, index: Some(index) });

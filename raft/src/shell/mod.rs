@@ -75,15 +75,18 @@
 //!
 //! # Ends
 //!
-//! A crash unwinds every thread wherever it is, and needs nothing done here. What the next
+//! A crash ends every thread wherever it is, and needs nothing done here. (Most are unwound. Ticker,
+//! writer and applier, which mostly wait, are told of it where they do, and return: a simulated world
+//! that ends crashes every server, and unwinding costs more than many a test.) What the next
 //! incarnation finds is what the disk had when it happened; if that is not what a Raft server
 //! wrote, the server refuses to start. To begin again from nothing could mean a second vote in a
 //! term, or an entry less on a majority of disks, and that is what Raft must never do.
 //!
 //! [`kill`](contract::RaftNode::kill) ends the threads one by one: ticker, writer and applier are
 //! woken and leave, idle callers too, the others when their call returns, whoever waits for a
-//! snapshot to be written goes, and the channels close on which handlers, reads and transfers wait. A handler then has no answer, and says just that: its reply is `None`, which the
-//! caller takes for a lost call. A made-up refusal would have to name a term and would claim that
+//! snapshot to be written goes, and the channels close on which handlers, reads and transfers wait.
+//! A handler then has no answer, and says just that: its reply is `None`, which the caller takes for
+//! a lost call. A made-up refusal would have to name a term and would claim that
 //! the logs differ; no answer at all claims nothing. A killed server keeps its term, but leads no
 //! longer.
 //!
@@ -95,7 +98,8 @@
 //!
 //! * Snapshots beside the running service, by copy-on-write: paper, section 7. A service makes them
 //!   as it likes; Raft has the bytes in memory, once, for as long as they are the newest.
-//! * A limit to callers: a leader has about 70 of them waiting if a peer takes 7 s to fail.
+//! * A limit to callers: one waits for each heartbeat that a peer has not answered. If a call takes
+//!   7 s to fail, those are 70 with the labs' heartbeats, and 230 with a service's.
 
 mod applier;
 mod profile;

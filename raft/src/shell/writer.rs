@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use contract::{DiskError, Journal};
+use contract::{DiskError, Index, Journal};
 use serde::{Deserialize, Serialize};
 
 use super::shared::Shell;
@@ -56,7 +56,7 @@ enum Content {
 
 /// Writes what the core wants written, until the server is killed or the disk fails.
 pub(super) fn run(shell: &Arc<Shell>) {
-    let mut size_limit = 0;
+    let mut size_limit = SizeLimit::default();
     while let Some(Work { content, last }) = wait_for_work(shell, &mut size_limit) {
         if let Err(error) = content.write(&shell.journal) {
             // Nobody knows what is on the disk now, so nothing may be said any more.
@@ -69,13 +69,14 @@ pub(super) fn run(shell: &Arc<Shell>) {
 }
 
 /// Waits for something to write; none once the server is killed.
-fn wait_for_work(shell: &Shell, size_limit: &mut usize) -> Option<Work> {
+fn wait_for_work(shell: &Shell, size_limit: &mut SizeLimit) -> Option<Work> {
     let size = shell.disk.raft_state_size();
     let mut state = shell.state.lock();
     while !state.is_killed() {
         if let Some(Unwritten { updates, last }) = state.take_unwritten() {
             let is_snapshot = updates.iter().any(|update| update.snapshot.is_some());
-            let content = if is_snapshot || is_mostly_garbage(&state, size, size_limit) {
+            size_limit.note(&updates, state.node.log().last().index);
+            let content = if is_snapshot || size_limit.is_passed(&state, size) {
                 // The core is ahead of what was taken by nothing: the lock is held.
                 Content::Everything(state.node.persistent_state())
             } else {
@@ -90,16 +91,37 @@ fn wait_for_work(shell: &Shell, size_limit: &mut usize) -> Option<Work> {
     None
 }
 
-/// Whether a journal of that size is worth rewriting. What there is of live bytes is counted only
-/// when the limit from the last time is passed.
-fn is_mostly_garbage(state: &State, size: usize, size_limit: &mut usize) -> bool {
-    if size <= *size_limit {
-        return false;
+/// How large a journal may be before it is worth rewriting: what there is of live bytes is counted
+/// only when the last count's limit is passed.
+#[derive(Default)]
+struct SizeLimit {
+    bytes: usize,
+    /// Where the log ended when it was last looked at.
+    last_log_index: Index,
+}
+
+impl SizeLimit {
+    /// Where entries have gone, to a snapshot or for others, the last count says too much.
+    fn note(&mut self, updates: &[Update], last_log_index: Index) {
+        let loses_entries = |update: &Update| {
+            let replaces = |log: &LogUpdate| log.after < self.last_log_index;
+            update.snapshot.is_some() || update.log.as_ref().is_some_and(replaces)
+        };
+        if updates.iter().any(loses_entries) {
+            self.bytes = 0;
+        }
+        self.last_log_index = last_log_index;
     }
-    let live = state.node.log().size_bytes();
-    let snapshot = state.node.snapshot().data.len();
-    *size_limit = 2 * live + snapshot.saturating_sub(SNAPSHOT_FREE_BYTES) + GARBAGE_MIN;
-    size > *size_limit
+
+    /// Whether a journal of this size is mostly garbage.
+    fn is_passed(&mut self, state: &State, size: usize) -> bool {
+        if size > self.bytes {
+            let live = state.node.log().size_bytes();
+            let snapshot = state.node.snapshot().data.len();
+            self.bytes = 2 * live + snapshot.saturating_sub(SNAPSHOT_FREE_BYTES) + GARBAGE_MIN;
+        }
+        size > self.bytes
+    }
 }
 
 impl Content {
@@ -256,6 +278,24 @@ mod tests {
 
     fn base(term: Term, index: Index) -> Record {
         Record::Base { hard_state: hard_state(), base: LogPosition { term, index } }
+    }
+
+    #[test]
+    fn what_is_live_is_counted_anew_once_entries_have_gone() {
+        let after = |after| {
+            let log = Some(LogUpdate { after, entries: entries(3, 1, 1) });
+            Update { hard_state: None, snapshot: None, log }
+        };
+        let snapshot = Snapshot { last: LogPosition { term: 3, index: 9 }, data: [1].into() };
+        let compacted = Update { hard_state: None, snapshot: Some(snapshot), log: None };
+        let mut limit = SizeLimit { bytes: 1_000, last_log_index: 8 };
+        limit.note(&[after(8), after(9)], 10);
+        assert_eq!(limit.bytes, 1_000, "the log has only grown");
+        limit.note(&[after(10), after(9)], 10);
+        assert_eq!(limit.bytes, 0, "an entry has given way to another");
+        limit.bytes = 1_000;
+        limit.note(&[compacted], 10);
+        assert_eq!(limit.bytes, 0, "entries are in a snapshot now");
     }
 
     #[test]
