@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use labrt::group::Group;
 use labrt::sim::{Config, run};
-use labrt::sync::{Condvar, Mutex};
+use labrt::sync::{Condvar, Mutex, Shared};
 use labrt::{channel, select, thread};
 
 const LONG: Duration = Duration::from_secs(1000);
@@ -136,6 +136,42 @@ fn members_names_threads_that_are_left_with_their_last_call() {
     free.store(true, Ordering::SeqCst);
     assert!(handle.join().is_ok(), "it never called us again");
     assert!(group.members().is_empty());
+}
+
+#[test]
+fn a_server_that_is_paused_in_a_section_does_not_keep_others_out_of_it() {
+    let group = Group::new("S1", 1, 0);
+    let shared = Arc::new(Shared::new(0));
+    let theirs = Arc::clone(&shared);
+    // It hardly ever is outside of a section.
+    group.spawn("counter", move || {
+        let (nudge, _nudges) = channel::bounded(1);
+        loop {
+            theirs.with(|count| {
+                *count += 1;
+                for _ in 0..100 {
+                    let _ = nudge.try_send(());
+                }
+            });
+            thread::yield_now();
+        }
+    });
+    let (done_tx, done) = channel::bounded(1);
+    let (paused, ours) = (group.clone(), Arc::clone(&shared));
+    thread::spawn(move || {
+        for _ in 0..100 {
+            let before = ours.with(|count| *count);
+            until("it runs", || ours.with(|count| *count) > before);
+            paused.pause();
+            ours.with(|count| *count);
+            paused.resume();
+        }
+        done_tx.send(()).expect("the test waits");
+    });
+    let ended = done.recv_timeout(Duration::from_secs(20));
+    group.resume();
+    assert!(ended.is_ok(), "a paused server holds what others need");
+    group.crash();
 }
 
 #[test]

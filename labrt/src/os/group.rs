@@ -1,6 +1,6 @@
 //! Servers made of OS threads: fence, pause, and who is left after a crash.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
@@ -45,6 +45,22 @@ struct Membership {
 
 thread_local! {
     static CURRENT: RefCell<Option<Membership>> = const { RefCell::new(None) };
+    /// How many sections the thread is in that nothing may interrupt.
+    static SECTIONS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Runs a section in which neither a pause nor a crash takes effect: it may hold what threads of
+/// other groups need.
+pub(crate) fn uninterrupted<R>(section: impl FnOnce() -> R) -> R {
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            SECTIONS.set(SECTIONS.get() - 1);
+        }
+    }
+    SECTIONS.set(SECTIONS.get() + 1);
+    let _end = End;
+    section()
 }
 
 impl OsGroup {
@@ -147,6 +163,9 @@ pub(crate) fn checkpoint(place: &'static Location<'static>) {
 }
 
 fn checkpoint_in_group(place: &'static Location<'static>) {
+    if SECTIONS.get() > 0 {
+        return;
+    }
     let paused = CURRENT.with_borrow(|current| {
         let Some(Membership { group, member }) = current else {
             return None;

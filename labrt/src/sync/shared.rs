@@ -2,14 +2,15 @@
 
 use std::fmt;
 
+use crate::os;
 use crate::raw::{self, WorldCell};
 
 /// A cell for state that outlives servers and is shared between them: the network's, a disk's, a
 /// trace's.
 ///
 /// [`Shared::with`] runs a closure as a section without a switch point. So a server that crashes
-/// is never in the middle of one, a reader never sees half a change, and looking at the state
-/// does not shift the schedule. The closure must be short and must not block.
+/// or is paused is never in the middle of one, a reader never sees half a change, and looking at the
+/// state does not shift the schedule. The closure must be short and must not block.
 ///
 /// A cell that was made in a simulated world belongs to that world until it ends.
 #[derive(Default)]
@@ -30,7 +31,7 @@ impl<T> Shared<T> {
     #[track_caller]
     pub fn with<R>(&self, section: impl FnOnce(&mut T) -> R) -> R {
         let result = match raw::world() {
-            None => self.0.with(section),
+            None => os::group::uninterrupted(|| self.0.with(section)),
             Some(world) => world.pinned(|| self.0.with(section)),
         };
         result.expect("a shared cell is used outside the simulated world that made it and runs")
