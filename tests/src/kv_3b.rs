@@ -88,8 +88,8 @@ pub const CASES: &[TestCase] = &[
         .worth(5),
     TestCase::ours_kv("bounded_memory_3B", 3, clients(5), bounded_memory)
         .claims(
-            "what servers keep depends on keys, values and clients, and not on how many operations \
-             there were",
+            "what servers keep on their disks depends on keys, values and clients, and not on how \
+             many operations there were",
             "Raft §7; dissertation §6.3",
         )
         .worth(5),
