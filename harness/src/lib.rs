@@ -51,7 +51,7 @@ pub mod runner;
 mod server;
 
 pub use cluster::{AGREED_WITHIN, Cluster, LEADER_WITHIN, Summary, Waits};
-pub use disk::DiskFaults;
+pub use disk::{DiskFaults, ServerDisk};
 pub use kv::{KvClient, KvCluster, KvSetup};
 pub use oracle::Oracle;
 pub use plan::{CrashPlan, CrashPoint};

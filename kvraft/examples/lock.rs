@@ -12,11 +12,10 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Disk, DiskBackend, DiskError};
+use harness::ServerDisk;
 use kvraft::{Client, Config, Server, StateMachine};
 use labrpc::{ClientEnd, Network};
 use labrt::group::Group;
-use labrt::sync::Shared;
 use labrt::{sim, thread, time};
 use raft::Raft;
 use serde::{Deserialize, Serialize};
@@ -79,7 +78,7 @@ fn ends(network: &Network, from: usize) -> Vec<ClientEnd> {
 
 fn start(network: &Network, me: usize) -> Result<Running, Box<dyn Error>> {
     let group = Group::new(&format!("S{me}"), me, 0);
-    let (peers, disk) = (ends(network, me), Disk::new(MemoryDisk::default()));
+    let (peers, disk) = (ends(network, me), ServerDisk::new(me).mount(&group));
     // All threads of the server belong to its group: they crash together.
     let main = group.spawn("main", move || LockServer::make(peers, me, disk, Config::default()));
     let server = main.join().map_err(|_| "the server does not start")?;
@@ -134,61 +133,4 @@ fn story() -> Result<(), Box<dyn Error>> {
 fn main() -> Result<(), Box<dyn Error>> {
     let outcome = sim::run(&sim::Config::new(7), || story().map_err(|error| error.to_string()));
     Ok(outcome.result.map_err(|failure| failure.to_string())??)
-}
-
-// 4. A disk, for this example: in memory, and never full. The labs' harness has one that loses what
-//    was not synced.
-
-#[derive(Default)]
-struct MemoryDisk(Shared<Contents>);
-
-#[derive(Default)]
-struct Contents {
-    state: Vec<u8>,
-    snapshot: Vec<u8>,
-    records: Vec<Vec<u8>>,
-}
-
-impl DiskBackend for MemoryDisk {
-    fn save(&self, state: Vec<u8>, snapshot: Option<Vec<u8>>) {
-        self.0.with(|contents| {
-            contents.state = state;
-            contents.snapshot = snapshot.unwrap_or(std::mem::take(&mut contents.snapshot));
-        });
-    }
-
-    fn read_state(&self) -> Vec<u8> {
-        self.0.with(|contents| contents.state.clone())
-    }
-
-    fn read_snapshot(&self) -> Vec<u8> {
-        self.0.with(|contents| contents.snapshot.clone())
-    }
-
-    fn raft_state_size(&self) -> usize {
-        let size = |contents: &mut Contents| contents.records.iter().map(Vec::len).sum::<usize>();
-        self.0.with(|contents| contents.state.len() + size(contents))
-    }
-
-    fn read_journal(&self) -> Result<Vec<Vec<u8>>, DiskError> {
-        Ok(self.0.with(|contents| contents.records.clone()))
-    }
-
-    fn append_to_journal(&self, record: &[u8]) -> Result<(), DiskError> {
-        self.0.with(|contents| contents.records.push(record.to_vec()));
-        Ok(())
-    }
-
-    fn sync_journal(&self) -> Result<(), DiskError> {
-        thread::sleep(Duration::from_micros(200));
-        Ok(())
-    }
-
-    fn compact_journal(&self, snapshot: Vec<u8>, records: &[Vec<u8>]) -> Result<(), DiskError> {
-        self.0.with(|contents| {
-            contents.snapshot = snapshot;
-            contents.records = records.to_vec();
-        });
-        Ok(())
-    }
 }

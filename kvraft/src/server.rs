@@ -384,48 +384,16 @@ impl<R: RaftNode, S: StateMachine> fmt::Debug for Server<R, S> {
 
 #[cfg(test)]
 mod tests {
-    use contract::{DiskBackend, DiskError};
+    use harness::ServerDisk;
+    use labrt::group::Group;
 
     use super::*;
     use crate::kv::KvMap;
 
-    /// A disk with this snapshot, and nothing else.
-    struct Snapshot(Vec<u8>);
-
-    impl DiskBackend for Snapshot {
-        fn save(&self, _: Vec<u8>, _: Option<Vec<u8>>) {}
-
-        fn read_state(&self) -> Vec<u8> {
-            Vec::new()
-        }
-
-        fn read_snapshot(&self) -> Vec<u8> {
-            self.0.clone()
-        }
-
-        fn raft_state_size(&self) -> usize {
-            0
-        }
-
-        fn read_journal(&self) -> Result<Vec<Vec<u8>>, DiskError> {
-            Ok(Vec::new())
-        }
-
-        fn append_to_journal(&self, _: &[u8]) -> Result<(), DiskError> {
-            Ok(())
-        }
-
-        fn sync_journal(&self) -> Result<(), DiskError> {
-            Ok(())
-        }
-
-        fn compact_journal(&self, _: Vec<u8>, _: &[Vec<u8>]) -> Result<(), DiskError> {
-            Ok(())
-        }
-    }
-
     fn restored(snapshot: Vec<u8>) -> Replica<KvMap> {
-        restore(1, &Disk::new(Snapshot(snapshot)))
+        let disk = ServerDisk::new(1).mount(&Group::new("S1", 1, 0));
+        disk.persister().save(Vec::new(), Some(snapshot));
+        restore(1, &disk)
     }
 
     #[test]

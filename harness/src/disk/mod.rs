@@ -66,6 +66,39 @@ pub(crate) struct Platter {
     tears: Shared<Stream>,
 }
 
+/// One server's disk, for tests that start their servers themselves. A [`Cluster`](crate::Cluster)'s
+/// servers have the same.
+#[derive(Clone)]
+pub struct ServerDisk(Arc<Platter>);
+
+impl ServerDisk {
+    /// An empty disk of server number `server`; its delays and faults follow from the seed and that.
+    pub fn new(server: usize) -> Self {
+        Self(Arc::new(Platter::new(server)))
+    }
+
+    /// The disk for an incarnation, which is the threads of `group`: what these write after their
+    /// crash goes nowhere, and what the incarnation before did not sync may be gone.
+    pub fn mount(&self, group: &Group) -> Disk {
+        self.0.mount(group, &Arc::default())
+    }
+
+    /// What can go wrong from now on.
+    pub fn set_faults(&self, faults: &DiskFaults) {
+        self.0.set_faults(faults);
+    }
+
+    /// How many bytes Raft keeps here now, the snapshot aside.
+    pub fn raft_state_size(&self) -> usize {
+        self.0.raft_state_size()
+    }
+
+    /// The size of the service's snapshot, in bytes.
+    pub fn snapshot_size(&self) -> usize {
+        self.0.snapshot_size()
+    }
+}
+
 /// The disk as one incarnation has it.
 struct Mounted {
     platter: Arc<Platter>,

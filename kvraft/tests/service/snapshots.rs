@@ -5,7 +5,6 @@ use kvraft::Config;
 use labrt::thread;
 
 use super::{MS, clerk, service_with, wait_until};
-use crate::support::MemoryDisk;
 
 fn snapshots_at(bytes: usize) -> Config {
     Config { max_raft_state: Some(bytes), ..Config::default() }
@@ -26,7 +25,7 @@ fn a_snapshot_is_taken_in_time_and_holds_no_more_than_the_state() {
             largest = largest.max(cluster.largest_raft_state());
         }
         assert!((900..2_000).contains(&largest), "Raft's state grew to {largest} bytes");
-        let sizes: Vec<_> = cluster.disks.iter().map(MemoryDisk::snapshot_size).collect();
+        let sizes: Vec<_> = cluster.disks.iter().map(harness::ServerDisk::snapshot_size).collect();
         assert!(
             sizes.iter().all(|size| (1..40).contains(size)),
             "the snapshots have {sizes:?} bytes"

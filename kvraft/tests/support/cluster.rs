@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use contract::{ApplyMsg, Disk, RaftNode};
+use harness::ServerDisk;
 use kvraft::{Config, Server, StateMachine};
 use labrpc::{ClientEnd, Network, Stage};
 use labrt::channel::Sender;
 use labrt::group::Group;
 use labrt::sync::Shared;
 
-use super::{MemoryDisk, OneLog, OneLogNode};
+use super::{OneLog, OneLogNode};
 
 type MakeRaft<R> = dyn Fn(usize, Vec<ClientEnd>, Disk, Sender<ApplyMsg>) -> Arc<R> + Send + Sync;
 
@@ -17,7 +18,7 @@ type MakeRaft<R> = dyn Fn(usize, Vec<ClientEnd>, Disk, Sender<ApplyMsg>) -> Arc<
 pub(crate) struct Cluster<R: RaftNode, S: StateMachine> {
     pub(crate) network: Network,
     pub(crate) servers: usize,
-    pub(crate) disks: Vec<MemoryDisk>,
+    pub(crate) disks: Vec<ServerDisk>,
     config: Config,
     make_raft: Arc<MakeRaft<R>>,
     running: Shared<Vec<Option<Running<R, S>>>>,
@@ -52,7 +53,7 @@ impl<R: RaftNode, S: StateMachine> Cluster<R, S> {
         let cluster = Self {
             network: Network::new(servers + clients),
             servers,
-            disks: (0..servers).map(|_| MemoryDisk::default()).collect(),
+            disks: (0..servers).map(ServerDisk::new).collect(),
             config,
             make_raft: Arc::new(make_raft),
             running: Shared::new((0..servers).map(|_| None).collect()),
@@ -92,7 +93,7 @@ impl<R: RaftNode, S: StateMachine> Cluster<R, S> {
         });
         let group = Group::new(&format!("S{me}"), me, incarnation);
         let peers: Vec<_> = (0..self.servers).map(|to| self.network.client_end(me, to)).collect();
-        let (disk, config, servers) = (self.disks[me].mount(), self.config, self.servers);
+        let (disk, config, servers) = (self.disks[me].mount(&group), self.config, self.servers);
         let make_raft = Arc::clone(&self.make_raft);
         let start = group.spawn("main", move || {
             let raft_disk = disk.clone();
@@ -128,7 +129,7 @@ impl<R: RaftNode, S: StateMachine> Cluster<R, S> {
 
     /// The most that any server's Raft has on its disk now, in bytes.
     pub(crate) fn largest_raft_state(&self) -> usize {
-        let sizes = self.disks.iter().map(contract::DiskBackend::raft_state_size);
+        let sizes = self.disks.iter().map(ServerDisk::raft_state_size);
         sizes.max().unwrap_or_default()
     }
 

@@ -3,9 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each test uses a part of it")]
 
 mod cluster;
-mod disk;
 mod one_log;
 
 pub(crate) use cluster::Cluster;
-pub(crate) use disk::MemoryDisk;
 pub(crate) use one_log::{OneLog, OneLogNode, ReadIndex};

@@ -211,53 +211,27 @@ const SHOWN_MAX: usize = 32;
 
 #[cfg(test)]
 mod tests {
-    use contract::{Disk, DiskBackend};
+    use contract::Disk;
+    use harness::{DiskFaults, ServerDisk};
+    use labrt::group::Group;
 
     use super::*;
     use crate::core::{Entry, Index, Term};
 
-    /// A disk with these records, or one that cannot be read, and this snapshot.
-    struct Records(Option<Vec<Vec<u8>>>, &'static [u8]);
-
-    impl DiskBackend for Records {
-        fn save(&self, _: Vec<u8>, _: Option<Vec<u8>>) {}
-
-        fn read_state(&self) -> Vec<u8> {
-            Vec::new()
-        }
-
-        fn read_snapshot(&self) -> Vec<u8> {
-            self.1.to_vec()
-        }
-
-        fn raft_state_size(&self) -> usize {
-            0
-        }
-
-        fn read_journal(&self) -> Result<Vec<Vec<u8>>, DiskError> {
-            self.0.clone().ok_or_else(|| DiskError::new("read", "no such device"))
-        }
-
-        fn append_to_journal(&self, _: &[u8]) -> Result<(), DiskError> {
-            Ok(())
-        }
-
-        fn sync_journal(&self) -> Result<(), DiskError> {
-            Ok(())
-        }
-
-        fn compact_journal(&self, _: Vec<u8>, _: &[Vec<u8>]) -> Result<(), DiskError> {
-            Ok(())
-        }
+    /// A disk with these records, behind this snapshot if that is not empty.
+    fn disk(records: &[Vec<u8>], snapshot: &[u8]) -> Disk {
+        let disk = ServerDisk::new(1).mount(&Group::new("S1", 1, 0));
+        disk.journal().compact(snapshot.to_vec(), records).expect("the disk works");
+        disk
     }
 
-    fn restored(records: Option<Vec<Vec<u8>>>) -> PersistentState {
-        restore(1, &Disk::new(Records(records, &[])).journal())
+    fn restored(records: &[Vec<u8>]) -> PersistentState {
+        restore(1, &disk(records, &[]).journal())
     }
 
-    fn restored_with_snapshot(records: &[Record], snapshot: &'static [u8]) -> PersistentState {
-        let records = records.iter().map(encode).collect();
-        restore(1, &Disk::new(Records(Some(records), snapshot)).journal())
+    fn restored_with_snapshot(records: &[Record], snapshot: &[u8]) -> PersistentState {
+        let records: Vec<Vec<u8>> = records.iter().map(encode).collect();
+        restore(1, &disk(&records, snapshot).journal())
     }
 
     fn entries(term: Term, count: usize, bytes: usize) -> Vec<Entry> {
@@ -300,14 +274,14 @@ mod tests {
 
     #[test]
     fn an_empty_disk_is_the_first_start() {
-        assert_eq!(restored(Some(Vec::new())), PersistentState::default());
+        assert_eq!(restored(&[]), PersistentState::default());
     }
 
     #[test]
     fn written_updates_are_restored_in_order() {
         let vote = Record::Update { hard_state: Some(hard_state()), log: None };
         let updates = [vote, entry_after(0), entry_after(1), entry_after(1)];
-        let state = restored(Some(updates.iter().map(encode).collect()));
+        let state = restored(&updates.iter().map(encode).collect::<Vec<_>>());
         assert_eq!(state.hard_state, hard_state());
         assert_eq!(state.log.last().index, 2);
     }
@@ -351,18 +325,23 @@ mod tests {
     #[test]
     #[should_panic(expected = "S1 cannot start: record 1 of its journal, 1 bytes, is not what")]
     fn half_a_record_is_refused() {
-        restored(Some(vec![encode(&entry_after(0)), encode(&entry_after(1))[..1].to_vec()]));
+        restored(&[encode(&entry_after(0)), encode(&entry_after(1))[..1].to_vec()]);
     }
 
     #[test]
     #[should_panic(expected = "a log that ends at 1 cannot go on after 7")]
     fn a_log_with_a_gap_is_refused() {
-        restored(Some(vec![encode(&entry_after(0)), encode(&entry_after(7))]));
+        restored(&[encode(&entry_after(0)), encode(&entry_after(7))]);
     }
 
     #[test]
-    #[should_panic(expected = "S1 cannot start: the disk failed to read: no such device")]
+    #[should_panic(expected = "S1 cannot start: the disk failed to read: input/output error")]
     fn a_disk_that_cannot_be_read_is_refused() {
-        restored(None);
+        let server_disk = ServerDisk::new(1);
+        let journal = server_disk.mount(&Group::new("S1", 1, 0)).journal();
+        server_disk
+            .set_faults(&DiskFaults { sync_failure_ppm: 1_000_000, ..DiskFaults::default() });
+        journal.sync().expect_err("the disk was told to fail");
+        restore(1, &journal);
     }
 }
