@@ -22,8 +22,14 @@ use labrt::{channel, sync, thread};
 
 /// A simulated switch may take so many bare ones.
 const SWITCH_GATE: f64 = 30.0;
-/// A call on OS threads may take so many times what the bare primitive does.
-const OS_GATE: f64 = 1.05;
+/// A call on OS threads may take so many times what the bare primitive does, on a processor that it
+/// has for itself.
+const OS_GOAL: f64 = 1.05;
+/// More than this fails the check. What our calls add is four instructions, two of them branches.
+/// They fit into the gaps of the bare call: 1.02. When a neighbour works on the other half of the
+/// processor's core there are no gaps, and the same code has been seen to take 1.08; nobody in a
+/// virtual machine can tell. One atomic instruction more is 1.18 for a send and receive, 1.5 for a lock.
+const OS_GATE: f64 = 1.15;
 
 /// Makes that many switches or calls.
 type Body = fn(u32);
@@ -77,6 +83,14 @@ fn nanos(count: u32, body: impl FnOnce(u32)) -> f64 {
 
 fn verdict(met: bool) -> &'static str {
     if met { "" } else { "  GATE MISSED" }
+}
+
+fn os_verdict(ratio: f64) -> &'static str {
+    match ratio {
+        _ if ratio <= OS_GOAL => "",
+        _ if ratio <= OS_GATE => "  (above the goal, below the gate)",
+        _ => verdict(false),
+    }
 }
 
 // Simulated switches.
@@ -169,16 +183,15 @@ fn report_os(what: &str, copies: &[Pair]) -> bool {
     let (ratios, bare): (Vec<f64>, Vec<f64>) = rounds.map(|(us, bare)| (us / bare, bare)).unzip();
     let (ratios, bare) = (sorted(ratios), sorted(bare));
     let middle = quantile(&ratios, 0.5);
-    let met = middle <= OS_GATE;
     println!(
         "{what:<20} bare {:>6.2} ns, ratio: median {middle:.3}, half of the rounds within \
          {:.3}..{:.3}{}",
         quantile(&bare, 0.5),
         quantile(&ratios, 0.25),
         quantile(&ratios, 0.75),
-        verdict(met)
+        os_verdict(middle)
     );
-    met
+    middle <= OS_GATE
 }
 
 /// One round: nanoseconds per call of the best copy of ours, and of the best bare one. Who is
