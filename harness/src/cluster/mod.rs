@@ -77,6 +77,20 @@ pub struct Summary {
     pub waits: Waits,
 }
 
+impl Summary {
+    /// Adds another run's, for averages; of waits, the longest count.
+    pub fn add(&mut self, other: &Self) {
+        self.time += other.time;
+        self.servers = other.servers;
+        self.rpcs += other.rpcs;
+        self.bytes += other.bytes;
+        self.commands += other.commands;
+        self.syncs += other.syncs;
+        self.waits.leader = self.waits.leader.max(other.waits.leader);
+        self.waits.agreement = self.waits.agreement.max(other.waits.agreement);
+    }
+}
+
 impl Cluster {
     /// Starts `servers` servers on a reliable network, where a caller may wait up to 7 s for a
     /// server that is gone, as in all the labs' Raft tests.

@@ -1,12 +1,6 @@
 //! The process that runs one test, over its seeds, and tells how it went.
-//!
-//! It writes its result to a file that the parent named, never to standard output: that belongs
-//! to the code under test.
 
-use std::fs;
-use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +11,10 @@ use labrt::sim::{self, Config, Failure, Outcome, first_difference};
 use labrt::sync::Shared;
 use labrt::time::Instant;
 use labrt::{logger, random, thread, trace};
-use serde::{Deserialize, Serialize};
 
 use super::case::{Implementation, TestCase};
 use super::command::replay_command;
+use super::protocol::{Batch, Event, FailedRun, Report};
 use crate::Summary;
 
 /// A test is limited to so much time in its world, as in the labs.
@@ -30,48 +24,6 @@ const STRAGGLER_LIMIT: Duration = Duration::from_secs(5);
 
 /// The message of a run that another one of its seed does not agree with.
 pub(super) const NOT_DETERMINISTIC: &str = "not deterministic: two runs of one seed part";
-
-/// What a child is to do.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Assignment {
-    /// Where to write the result.
-    pub(super) result: PathBuf,
-    /// Run the seeds from 0 to this one, exclusive,
-    pub(super) fixed: u64,
-    /// and then these.
-    pub(super) extra: Vec<u64>,
-}
-
-/// How a test went.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct TestResult {
-    /// Seeds that passed.
-    pub(super) passed: u64,
-    /// Their summaries, added up.
-    pub(super) total: Summary,
-    /// The first that failed.
-    pub(super) failed: Option<FailedRun>,
-    /// Threads that could not be ended.
-    pub(super) leaked: Vec<String>,
-    /// The seed that is being run: what is left of a process that died.
-    pub(super) running: Option<u64>,
-}
-
-/// A run that failed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct FailedRun {
-    pub(super) seed: u64,
-    /// World time of the failure.
-    pub(super) time: Duration,
-    /// In one line.
-    pub(super) message: String,
-    /// Everything there is to say.
-    pub(super) text: String,
-    /// The last events, drawn, if they are known already.
-    pub(super) diagram: String,
-    /// How the process ended, if it ended in the middle of the run.
-    pub(super) died: Option<String>,
-}
 
 impl FailedRun {
     fn new(seed: u64, failure: &Failure) -> Self {
@@ -86,59 +38,38 @@ impl FailedRun {
     }
 }
 
-/// Runs `case` as `assignment` says.
+/// Runs a batch of `case`, and reports.
 pub(super) fn run(
     case: &'static TestCase,
     implementation: Implementation,
     settings: &Settings,
-    assignment: &Assignment,
+    batch: &Batch,
+    report: Report,
 ) -> ExitCode {
     logger::init();
-    let mut result = TestResult::default();
-    for seed in (0..assignment.fixed).chain(assignment.extra.iter().copied()) {
-        result.running = Some(seed);
-        // Should this fail, so will the writing of the result, and that is told.
-        let _ = write(&assignment.result, &result);
+    let report = Arc::new(report);
+    for seed in batch.seeds.iter().cloned().flatten() {
+        report.tell(&Event::Began { seed });
+        let started = Instant::now();
         let ran = match settings.world {
-            WorldKind::Sim => in_sim(case, implementation, settings, seed, assignment, &mut result),
+            WorldKind::Sim => in_sim(case, implementation, settings, seed, &report),
             WorldKind::Threads => on_os_threads(case, implementation, seed),
         };
-        match ran {
-            Ok(summary) => result.add(&summary),
-            Err(failed) => {
-                result.failed = Some(failed);
-                break;
-            }
+        let took = started.elapsed();
+        let failed = ran.is_err();
+        report.tell(&match ran {
+            Ok((summary, leaked)) => Event::Passed { seed, took, summary, leaked },
+            Err(run) => Event::Failed { took, run },
+        });
+        if failed && !(batch.keep_going && settings.world == WorldKind::Sim) {
+            break;
         }
     }
-    result.running = None;
-    match write(&assignment.result, &result) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("the result could not be written: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ExitCode::SUCCESS
 }
 
-impl TestResult {
-    fn add(&mut self, summary: &Summary) {
-        self.passed += 1;
-        self.total.time += summary.time;
-        self.total.servers = summary.servers;
-        self.total.rpcs += summary.rpcs;
-        self.total.bytes += summary.bytes;
-        self.total.commands += summary.commands;
-        self.total.syncs += summary.syncs;
-        let (longest, waits) = (&mut self.total.waits, summary.waits);
-        longest.leader = longest.leader.max(waits.leader);
-        longest.agreement = longest.agreement.max(waits.agreement);
-    }
-}
-
-fn write(path: &Path, result: &TestResult) -> io::Result<()> {
-    fs::write(path, serde_json::to_vec(result)?)
-}
+/// A run that passed: what it took, and the threads that could not be ended.
+type Passed = (Summary, Vec<String>);
 
 fn config(settings: &Settings, seed: u64) -> Config {
     let config = Config::new(seed).with_strategy(settings.strategy_of(seed));
@@ -161,22 +92,21 @@ fn in_sim(
     implementation: Implementation,
     settings: &Settings,
     seed: u64,
-    assignment: &Assignment,
-    result: &mut TestResult,
-) -> Result<Summary, FailedRun> {
+    report: &Arc<Report>,
+) -> Result<Passed, FailedRun> {
     let mut config = config(settings, seed);
-    let (path, so_far) = (assignment.result.clone(), result.clone());
+    let (report, started) = (Arc::clone(report), Instant::now());
+    // The process ends there.
     config.on_stuck = Some(Arc::new(move |failure| {
-        let failed = Some(FailedRun::new(seed, failure));
-        let _ = write(&path, &TestResult { failed, running: None, ..so_far.clone() });
+        let run = FailedRun::new(seed, failure);
+        report.tell(&Event::Failed { took: started.elapsed(), run });
     }));
     let outcome = simulate(case, implementation, &config);
-    result.leaked.extend(outcome.stats.leaked);
     let summary = outcome.result.map_err(|failure| FailedRun::new(seed, &failure))?;
     if settings.check_determinism {
         check_determinism(case, implementation, settings, &config)?;
     }
-    Ok(summary)
+    Ok((summary, outcome.stats.leaked))
 }
 
 /// A second run in this process against the first run in a new one: what differs comes from
@@ -234,7 +164,7 @@ fn on_os_threads(
     case: &'static TestCase,
     implementation: Implementation,
     seed: u64,
-) -> Result<Summary, FailedRun> {
+) -> Result<Passed, FailedRun> {
     random::set_os_seed(seed);
     trace::start_on_os_threads();
     let started = Instant::now();
@@ -262,7 +192,7 @@ fn on_os_threads(
     let Progress { summary, panic } = progress.with(std::mem::take);
     let failure = labrt::take_failure().or(panic);
     match (summary, failure) {
-        (Some(summary), None) => Ok(summary),
+        (Some(summary), None) => Ok((summary, Vec::new())),
         (_, failure) => {
             let message = failure.unwrap_or_else(|| "the test ended without a result".into());
             Err(failed_on_os_threads(case, seed, started, message))

@@ -11,8 +11,8 @@ mod child;
 mod command;
 mod print;
 mod process;
+pub mod protocol;
 
-use std::env;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -26,15 +26,13 @@ use libtest_mimic::{Arguments, Trial};
 
 pub use case::{Body, Implementation, TestCase, Worlds};
 pub use child::simulate;
-use child::{Assignment, FailedRun, TestResult};
 use command::{command_line, replay_command, this_program};
 use print::Printer;
-use process::Ended;
+use process::{Ended, TestResult};
+use protocol::{Batch, Description, Event, FailedRun, Report, Request};
 
 use crate::Summary;
 
-/// Tells a process that it is to run one test, and how.
-const CHILD_VARIABLE: &str = "LAB_CHILD";
 /// Tests that run side by side in real time: they sleep most of it.
 const PARALLEL_IN_REAL_TIME: usize = 4;
 /// Exit status for a bad setting or filter.
@@ -52,11 +50,15 @@ pub fn main(
     for case in &cases {
         assert!(case.is_complete(), "{} has no claim, no ground for it, or no points", case.name);
     }
-    let arguments = Arguments::from_args();
     let settings = match Settings::from_env() {
         Ok(settings) => settings,
         Err(error) => return refuse(&error.to_string()),
     };
+    if let Some(request) = Request::from_env() {
+        let served = request.and_then(|it| serve(package, implementation, &settings, &cases, it));
+        return served.unwrap_or_else(|sentence| refuse(&sentence));
+    }
+    let arguments = Arguments::from_args();
     if arguments.list {
         return list(&arguments, &cases);
     }
@@ -68,12 +70,6 @@ pub fn main(
             _ => refuse("a replay is of one test"),
         };
     }
-    if let Ok(assignment) = env::var(CHILD_VARIABLE) {
-        return match (&selected[..], serde_json::from_str(&assignment)) {
-            ([case], Ok(assignment)) => child::run(case, implementation, &settings, &assignment),
-            _ => refuse(&format!("{CHILD_VARIABLE} is for the runner's own use: unset it")),
-        };
-    }
     match &arguments.filter {
         Some(filter) if selected.is_empty() && names_a_part(filter) => {
             let named = foreign.iter().any(|case| is_selected(&arguments, case));
@@ -81,6 +77,31 @@ pub fn main(
         }
         _ => Run::new(package, arguments, settings, cases.len()).all(&selected),
     }
+}
+
+/// Does what another process asks for.
+///
+/// # Errors
+/// In a sentence, if it cannot be done.
+fn serve(
+    package: &str,
+    implementation: Implementation,
+    settings: &Settings,
+    cases: &[&'static TestCase],
+    request: Request,
+) -> Result<ExitCode, String> {
+    let report = Report::open(&request).map_err(|error| {
+        format!("the report {} cannot be opened: {error}", request.report.display())
+    })?;
+    let Some(batch) = request.batch else {
+        let tests = cases.iter().map(|&case| case.into()).collect();
+        let package = package.to_string();
+        report.tell(&Event::Describes(Description { version: protocol::VERSION, package, tests }));
+        return Ok(ExitCode::SUCCESS);
+    };
+    let named = cases.iter().find(|case| case.name == batch.test);
+    let case = named.ok_or_else(|| format!("there is no test {:?} here", batch.test))?;
+    Ok(child::run(case, implementation, settings, &batch, report))
 }
 
 /// A filter names a part, and none of the tests here. That is a mistake, unless they are tests of a
@@ -206,16 +227,18 @@ impl Run {
             _ => {}
         }
         let mut command = this_program();
+        // Nobody reads them but people who look at a list of processes.
         command.args([case.name, "--exact"]);
-        let ended = process::run(command, &self.assignment(case), !self.arguments.nocapture);
+        let ended = process::run(command, self.batch(case), !self.arguments.nocapture);
         self.judge(case, ended)
     }
 
-    fn assignment(&self, case: &TestCase) -> Assignment {
+    /// All seeds, up to the first that fails.
+    fn batch(&self, case: &TestCase) -> Batch {
         let seeds = &self.settings.seeds;
-        let fixed = (0..).zip(seeds).take_while(|(number, seed)| number == *seed).count();
-        let extra = seeds[fixed..].to_vec();
-        Assignment { result: process::result_path(case.name), fixed: fixed as u64, extra }
+        let ranges = seeds.chunk_by(|seed, next| seed.checked_add(1) == Some(*next));
+        let seeds = ranges.map(|range| range[0]..=range[range.len() - 1]).collect();
+        Batch { test: case.name.to_string(), seeds, keep_going: false }
     }
 
     fn judge(&self, case: &'static TestCase, ended: Ended) -> Verdict {

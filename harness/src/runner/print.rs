@@ -9,7 +9,7 @@ use labrt::time::Instant;
 
 use super::Verdict;
 use super::case::TestCase;
-use super::child::TestResult;
+use super::process::TestResult;
 
 /// Prints a run of tests in libtest's manner.
 pub(super) struct Printer {

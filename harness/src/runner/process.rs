@@ -2,45 +2,99 @@
 
 use std::collections::VecDeque;
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use labrt::thread;
 
-use super::child::{Assignment, FailedRun, TestResult};
+use super::protocol::{Batch, Event, FailedRun, Request, VARIABLE};
+use crate::Summary;
 
 /// Of what a test prints, so much is kept, the last.
 const OUTPUT_MAX: usize = 64 * 1024;
 
 /// How a test's process ended.
 pub(super) struct Ended {
-    /// Its result; or, if it left none, why.
+    /// How its runs went; or, if there was none, why.
     pub(super) result: Result<TestResult, String>,
     /// The last of what it printed.
     pub(super) output: String,
 }
 
-/// Runs `command` with `assignment` to its end. `captured` keeps what it prints; otherwise that
-/// goes where ours goes.
-pub(super) fn run(mut command: Command, assignment: &Assignment, captured: bool) -> Ended {
-    let text = serde_json::to_string(assignment).unwrap_or_default();
-    command.env(super::CHILD_VARIABLE, text).stdin(Stdio::null());
+/// How a test went.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TestResult {
+    /// Seeds that passed.
+    pub(super) passed: u64,
+    /// Their summaries, added up.
+    pub(super) total: Summary,
+    /// The first that failed.
+    pub(super) failed: Option<FailedRun>,
+    /// Threads that could not be ended.
+    pub(super) leaked: Vec<String>,
+    /// The seed that is being run.
+    running: Option<u64>,
+}
+
+impl TestResult {
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Describes(_) => {}
+            Event::Began { seed } => self.running = Some(seed),
+            Event::Passed { summary, leaked, .. } => {
+                self.running = None;
+                self.passed += 1;
+                self.total.add(&summary);
+                self.leaked.extend(leaked);
+            }
+            Event::Failed { run, .. } => {
+                self.running = None;
+                self.failed.get_or_insert(run);
+            }
+        }
+    }
+}
+
+/// Runs `command` with `batch` to its end. `captured` keeps what it prints; otherwise that goes where
+/// ours goes.
+pub(super) fn run(mut command: Command, batch: Batch, captured: bool) -> Ended {
+    command.stdin(Stdio::null());
     if captured {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
     }
-    let _ = fs::remove_file(&assignment.result);
-    let (status, output) = match run_to_end(&mut command) {
+    let ended = ask(&mut command, batch);
+    let (status, output, text) = match ended {
         Ok(ended) => ended,
         Err(error) => {
             let result = Err(format!("the test's process could not be started: {error}"));
             return Ended { result, output: String::new() };
         }
     };
-    let result = read_result(&assignment.result).ok_or_else(|| describe(status));
-    Ended { result: result.map(|result| with_death(result, status)), output }
+    let mut events = text.lines().filter_map(|line| serde_json::from_str(line).ok()).peekable();
+    let result = events.peek().is_some().then(|| {
+        let mut result = TestResult::default();
+        events.for_each(|event| result.take(event));
+        with_death(result, status)
+    });
+    Ended { result: result.ok_or_else(|| describe(status)), output }
+}
+
+/// How the process ended, what it printed, and what it reported.
+fn ask(command: &mut Command, batch: Batch) -> io::Result<(ExitStatus, String, String)> {
+    let path = report_path(&batch.test);
+    let mut report =
+        File::options().create(true).truncate(true).read(true).write(true).open(&path)?;
+    let request = serde_json::to_string(&Request::new(path.clone(), Some(batch)))?;
+    let ended = run_to_end(command.env(VARIABLE, request));
+    // A process that came to no run has left it.
+    let _ = fs::remove_file(&path);
+    let (status, output) = ended?;
+    let mut text = Vec::new();
+    report.read_to_end(&mut text)?;
+    Ok((status, output, String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// A process that died in the middle of a run: that run has failed.
@@ -49,7 +103,8 @@ fn with_death(mut result: TestResult, status: ExitStatus) -> TestResult {
         let message = describe(status);
         let (time, text, diagram) = (Duration::ZERO, message.clone(), String::new());
         let died = Some(status.to_string());
-        result.failed = Some(FailedRun { seed, time, message, text, diagram, died });
+        let run = FailedRun { seed, time, message, text, diagram, died };
+        result.failed.get_or_insert(run);
     }
     result
 }
@@ -79,15 +134,10 @@ fn last_of(mut pipe: impl Read) -> Vec<u8> {
     kept.into()
 }
 
-fn read_result(path: &Path) -> Option<TestResult> {
-    let text = fs::read(path).ok()?;
-    let _ = fs::remove_file(path);
-    serde_json::from_slice(&text).ok()
-}
-
-/// Where a child is to leave its result.
-pub(super) fn result_path(test: &str) -> std::path::PathBuf {
-    env::temp_dir().join(format!("lab-{}-{test}.json", std::process::id()))
+/// Where a test's process is to report. The process's own number keeps runs apart that are under
+/// way at once.
+fn report_path(test: &str) -> PathBuf {
+    env::temp_dir().join(format!("lab-{}-{test}.jsonl", std::process::id()))
 }
 
 #[cfg(unix)]
