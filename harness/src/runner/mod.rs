@@ -28,6 +28,7 @@ pub use case::{Body, Implementation, TestCase, Worlds};
 pub use child::simulate;
 use command::{command_line, replay_command, this_program};
 use print::Printer;
+pub use process::describe as describe_exit;
 use process::{Ended, TestResult};
 use protocol::{Batch, Description, Event, FailedRun, Report, Request};
 

@@ -140,8 +140,9 @@ fn report_path(test: &str) -> PathBuf {
     env::temp_dir().join(format!("lab-{}-{test}.jsonl", std::process::id()))
 }
 
+/// How a test's process ended that left its run without a result, in a few words.
 #[cfg(unix)]
-fn describe(status: ExitStatus) -> String {
+pub fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match status.signal() {
         Some(6) => "the test's process aborted (a panic inside a destructor?)".to_string(),

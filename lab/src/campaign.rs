@@ -1,0 +1,200 @@
+//! Many runs of many tests on several workers: who runs what next.
+//!
+//! Tests take turns, so that each has had about as many runs as the others whenever a person stops. A
+//! worker process gets a batch of seeds of one test, as many as take about a second: starting a process is then
+//! less than a hundredth of its life. On OS threads a batch is a single run, for what one run leaves behind must not
+//! disturb the next.
+
+use std::collections::HashSet;
+use std::io;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use labrt::channel::{self, Receiver};
+use labrt::settings::WorldKind;
+use labrt::sync::Shared;
+use labrt::thread;
+use labrt::time::{Duration, Instant};
+
+use crate::selection::Selected;
+use crate::worker::{self, How, Run, Stop};
+
+/// How long a batch is to take.
+const BATCH: Duration = Duration::from_millis(1_000);
+/// Runs in a batch, before anything is known about how long they take; and at most.
+const FIRST_BATCH: u64 = 4;
+const BATCH_MAX: u64 = 2_000;
+
+/// What is to be run.
+pub(crate) struct Plan {
+    pub(crate) tests: Vec<Selected>,
+    /// Of each test.
+    pub(crate) seeds: RangeInclusive<u64>,
+    /// When no new batch is begun any more.
+    pub(crate) until: Option<Instant>,
+    /// Runs that are there already, by place of the test and seed.
+    pub(crate) done: HashSet<(usize, u64)>,
+    pub(crate) how: How,
+    pub(crate) jobs: usize,
+}
+
+/// News of a campaign.
+pub(crate) enum News {
+    /// A batch of the test at this place has begun, or ended.
+    Began(usize),
+    Ended(usize),
+    Run(usize, Run),
+    /// No process could be started.
+    Broken(io::Error),
+}
+
+/// What workers take turns at.
+struct Queue {
+    tests: Vec<Progress>,
+    seeds: RangeInclusive<u64>,
+    until: Option<Instant>,
+    done: HashSet<(usize, u64)>,
+    world: WorldKind,
+}
+
+#[derive(Default)]
+struct Progress {
+    /// Seeds that were given out, from the first.
+    given: u64,
+    /// Runs that have ended, and what they took.
+    ended: u64,
+    took: Duration,
+}
+
+impl Queue {
+    /// The next batch: a test's place, and seeds.
+    fn take(&mut self) -> Option<(usize, RangeInclusive<u64>)> {
+        if self.until.is_some_and(|until| Instant::now() >= until) {
+            return None;
+        }
+        let (first, last) = (*self.seeds.start(), *self.seeds.end());
+        // As many as there are, less one, so that all of u64 can be said.
+        let count_less_one = last - first;
+        loop {
+            let places = 0..self.tests.len();
+            let place = places
+                .filter(|&place| self.tests[place].given <= count_less_one)
+                .min_by_key(|&place| self.tests[place].given)?;
+            let begin = first + self.tests[place].given;
+            if self.done.contains(&(place, begin)) {
+                self.tests[place].given += 1;
+                continue;
+            }
+            let longest = self.batch(place).min((last - begin).saturating_add(1));
+            let is_open = |seed: &u64| !self.done.contains(&(place, *seed));
+            let count = (begin..=last).take(longest as usize).take_while(is_open).count() as u64;
+            self.tests[place].given += count;
+            return Some((place, begin..=begin + (count - 1)));
+        }
+    }
+
+    /// How many runs of a test are a batch.
+    fn batch(&self, place: usize) -> u64 {
+        let Progress { ended, took, .. } = self.tests[place];
+        match (self.world, ended) {
+            (WorldKind::Threads, _) => 1,
+            (WorldKind::Sim, 0) => FIRST_BATCH,
+            (WorldKind::Sim, _) => {
+                let each = took.as_secs_f64() / ended as f64;
+                ((BATCH.as_secs_f64() / each.max(1e-6)) as u64).clamp(1, BATCH_MAX)
+            }
+        }
+    }
+}
+
+/// Starts a campaign. Its news end when it does, or when it is told to stop.
+pub(crate) fn start(plan: Plan, stop: &Stop) -> Receiver<News> {
+    let (tell, news) = channel::unbounded();
+    let tests = Arc::new(plan.tests);
+    let queue = Arc::new(Shared::new(Queue {
+        tests: tests.iter().map(|_| Progress::default()).collect(),
+        seeds: plan.seeds,
+        until: plan.until,
+        done: plan.done,
+        world: plan.how.world,
+    }));
+    for _ in 0..plan.jobs {
+        let (tests, queue, how) = (Arc::clone(&tests), Arc::clone(&queue), plan.how.clone());
+        let (tell, stop) = (tell.clone(), stop.clone());
+        thread::spawn(move || {
+            while !stop.is_now()
+                && let Some((place, seeds)) = queue.with(Queue::take)
+            {
+                let _ = tell.send(News::Began(place));
+                let ran = worker::run(&tests[place], seeds, &how, &stop, &mut |run| {
+                    queue.with(|queue| {
+                        queue.tests[place].ended += 1;
+                        queue.tests[place].took += run.took;
+                    });
+                    let _ = tell.send(News::Run(place, run));
+                });
+                let _ = tell.send(News::Ended(place));
+                if let Err(error) = ran {
+                    let _ = tell.send(News::Broken(error));
+                    return;
+                }
+            }
+        });
+    }
+    news
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(tests: usize, seeds: RangeInclusive<u64>, done: &[(usize, u64)]) -> Queue {
+        Queue {
+            tests: (0..tests).map(|_| Progress::default()).collect(),
+            seeds,
+            until: None,
+            done: done.iter().copied().collect(),
+            world: WorldKind::Sim,
+        }
+    }
+
+    fn taken(queue: &mut Queue) -> Vec<(usize, u64)> {
+        let batches = std::iter::from_fn(|| queue.take());
+        let runs = batches.flat_map(|(place, seeds)| seeds.map(move |seed| (place, seed)));
+        let mut runs: Vec<_> = runs.collect();
+        runs.sort_unstable();
+        runs
+    }
+
+    #[test]
+    fn every_seed_of_every_test_is_run_once_but_those_that_are_done() {
+        let done = [(0, 3), (1, 0), (1, 1), (1, 9)];
+        let all = (0..2).flat_map(|place| (0..10).map(move |seed| (place, seed)));
+        let open: Vec<_> = all.filter(|run| !done.contains(run)).collect();
+        assert_eq!(taken(&mut queue(2, 0..=9, &done)), open);
+    }
+
+    #[test]
+    fn tests_take_turns() {
+        let mut queue = queue(3, 0..=99, &[]);
+        let places: Vec<_> = (0..6).filter_map(|_| queue.take()).map(|(place, _)| place).collect();
+        assert_eq!(places, [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn a_batch_takes_about_a_second() {
+        let mut queue = queue(1, 0..=u64::MAX, &[]);
+        assert_eq!(queue.take(), Some((0, 0..=3)), "nothing is known yet");
+        queue.tests[0].ended = 4;
+        queue.tests[0].took = Duration::from_millis(40);
+        assert_eq!(queue.take(), Some((0, 4..=103)));
+        queue.tests[0].took = Duration::from_secs(400);
+        assert_eq!(queue.take(), Some((0, 104..=104)));
+    }
+
+    #[test]
+    fn the_last_of_all_seeds_can_be_run() {
+        let mut queue = queue(1, u64::MAX - 1..=u64::MAX, &[]);
+        assert_eq!(taken(&mut queue), [(0, u64::MAX - 1), (0, u64::MAX)]);
+    }
+}

@@ -1,0 +1,350 @@
+//! The scoreboard: every test over the same seeds, and what that is worth.
+//!
+//! In sim a grade is a fact about the code. The seeds are fixed, virtual time does not know how fast
+//! the machine is, and the limits that do are far from what a correct run takes; so it comes out the same
+//! on any machine, as often as one likes.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread::available_parallelism;
+
+use clap::ValueEnum;
+use labrt::settings::WorldKind;
+use labrt::time::Duration;
+use serde::Serialize;
+
+use crate::campaign::{self, News, Plan};
+use crate::limits::Limits;
+use crate::progress::Progress;
+use crate::record::{Key, Record};
+use crate::refusal::{Refusal, because};
+use crate::replay::world;
+use crate::report;
+use crate::selection::{self, Selected};
+use crate::stress::in_world;
+use crate::tally::Tally;
+use crate::targets::{self, Build};
+use crate::worker::{self, How, Outcome, Run, Stop};
+
+/// Run the suites over fixed seeds, and print points by part and test.
+///
+/// Each test runs in processes of its own: one that hangs, crashes, or eats memory costs its own
+/// points and no others. The exit status is 0 only if every test passed.
+///
+///   lab grade                        all parts
+///   lab grade 2A 2B                  two of them
+///   lab grade --seeds 100 --rule share
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// Parts (2A), tests, or pieces of their names [default: all tests]
+    tests: Vec<String>,
+    /// Seeds that each test is run on, from 0
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// What a test is worth if some seeds fail
+    #[arg(long, value_name = "RULE", default_value = "all")]
+    rule: Rule,
+    /// Where the tests run: sim or threads
+    #[arg(long, value_name = "NAME", value_parser = world, default_value = "sim")]
+    world: WorldKind,
+    /// Print the grade as JSON, and nothing else
+    #[arg(long)]
+    json: bool,
+    /// Write a JUnit report, as continuous integration reads it
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write Gradescope's results.json
+    #[arg(long, value_name = "FILE")]
+    gradescope: Option<PathBuf>,
+    #[command(flatten)]
+    build: Build,
+}
+
+/// What a test is worth if some seeds fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Rule {
+    /// Nothing: all seeds must pass
+    All,
+    /// The share of seeds that passed
+    Share,
+}
+
+/// A run in sim may stand still for so long before its process is ended: a correct one takes a
+/// hundredth of it, on a slow machine.
+const SILENCE_IN_SIM: Duration = Duration::from_secs(60);
+const SILENCE_IN_REAL_TIME: Duration = Duration::from_secs(180);
+/// Memory that a test's process may reserve.
+const MEMORY: u64 = 4 << 30;
+const JOBS_IN_REAL_TIME: usize = 8;
+
+/// What came of the suites.
+#[derive(Debug, Serialize)]
+pub(crate) struct Grade {
+    pub(crate) world: &'static str,
+    pub(crate) seeds: u64,
+    pub(crate) rule: Rule,
+    pub(crate) points: f64,
+    pub(crate) of: u32,
+    pub(crate) tests: Vec<TestGrade>,
+}
+
+/// What came of one test.
+#[derive(Debug, Serialize)]
+pub(crate) struct TestGrade {
+    pub(crate) test: String,
+    pub(crate) part: String,
+    pub(crate) package: String,
+    pub(crate) claim: String,
+    pub(crate) paper: String,
+    pub(crate) points: f64,
+    pub(crate) of: u32,
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    /// Real time of all its runs.
+    pub(crate) seconds: f64,
+    /// Why it was not run, if it was not: it makes no sense here, and costs nothing.
+    pub(crate) skipped: Option<String>,
+    /// The failing run with the lowest seed.
+    pub(crate) first_failure: Option<FailureGrade>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct FailureGrade {
+    pub(crate) seed: u64,
+    pub(crate) message: String,
+    pub(crate) replay: String,
+}
+
+/// The runs of one test so far.
+#[derive(Default)]
+struct Tried {
+    passed: u64,
+    failed: u64,
+    took: Duration,
+    /// Syncs of journals, in all runs.
+    syncs: u64,
+    first: Option<Record>,
+}
+
+impl Tried {
+    fn take(&mut self, record: Record, run: &Run) {
+        self.took += run.took;
+        match &run.outcome {
+            Outcome::Passed(summary) => {
+                self.passed += 1;
+                self.syncs += summary.syncs;
+            }
+            Outcome::Failed { .. } => {
+                self.failed += 1;
+                if self.first.as_ref().is_none_or(|first| record.seed < first.seed) {
+                    self.first = Some(record);
+                }
+            }
+        }
+    }
+
+    fn grade(self, test: &Selected, rule: Rule) -> TestGrade {
+        let info = test.test();
+        let runs = (self.passed + self.failed).max(1);
+        let points = match rule {
+            Rule::All if self.failed > 0 || self.passed == 0 => 0.0,
+            Rule::All => f64::from(info.points),
+            Rule::Share => f64::from(info.points) * self.passed as f64 / runs as f64,
+        };
+        let no_journal = info.needs_journal && self.failed == 0 && self.syncs == 0;
+        let skipped = no_journal.then_some("no server of this Raft uses its disk's journal");
+        TestGrade {
+            points: if no_journal { 0.0 } else { points },
+            of: if no_journal { 0 } else { info.points },
+            passed: self.passed,
+            failed: self.failed,
+            seconds: self.took.as_secs_f64(),
+            skipped: skipped.map(str::to_string),
+            first_failure: self.first.map(|record| FailureGrade {
+                seed: record.seed,
+                replay: record.replay(),
+                message: record.failure.unwrap_or_default(),
+            }),
+            ..TestGrade::unknown(test)
+        }
+    }
+}
+
+impl TestGrade {
+    /// Before anything was run.
+    fn unknown(test: &Selected) -> Self {
+        let info = test.test();
+        Self {
+            test: info.name.clone(),
+            part: info.part.clone(),
+            package: test.target.package.clone(),
+            claim: info.claim.clone(),
+            paper: info.paper.clone(),
+            points: 0.0,
+            of: 0,
+            passed: 0,
+            failed: 0,
+            seconds: 0.0,
+            skipped: None,
+            first_failure: None,
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
+    let targets = targets::find(&args.build)?;
+    let selected = selection::select(&targets, &args.tests)?;
+    let how = how(args.world);
+    let stop = Stop::default();
+    let on_signal = stop.clone();
+    ctrlc::set_handler(move || on_signal.now()).map_err(because("Ctrl-C cannot be caught"))?;
+    let grade = grade(args, &selected, &how, &stop)?;
+    if stop.is_now() {
+        return Err(Refusal::new("stopped: nothing is graded"));
+    }
+    if let Some(path) = &args.junit {
+        write(path, &report::junit(&grade))?;
+    }
+    if let Some(path) = &args.gradescope {
+        write(path, &report::gradescope(&grade))?;
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&grade).unwrap_or_default());
+    } else {
+        print!("{}", scoreboard(&grade));
+        print!("{}", first_footer(&grade, &selected, &how)?);
+    }
+    let failed = grade.tests.iter().any(|test| test.failed > 0);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn how(world: WorldKind) -> How {
+    let silence = match world {
+        WorldKind::Sim => SILENCE_IN_SIM,
+        WorldKind::Threads => SILENCE_IN_REAL_TIME,
+    };
+    How { world, strategy: None, limits: Limits { silence, memory: MEMORY } }
+}
+
+/// Runs all tests on all seeds.
+fn grade(args: &Args, selected: &[Selected], how: &How, stop: &Stop) -> Result<Grade, Refusal> {
+    let (tests, _) = in_world(selected.to_vec(), args.world);
+    let cores = available_parallelism().map_or(1, usize::from);
+    let seeds = 0..=args.seeds - 1;
+    let plan = Plan {
+        tests: tests.clone(),
+        seeds: seeds.clone(),
+        until: None,
+        done: std::collections::HashSet::new(),
+        how: how.clone(),
+        jobs: if args.world == WorldKind::Sim { cores } else { JOBS_IN_REAL_TIME },
+    };
+    let mut tried: Vec<Tried> = tests.iter().map(|_| Tried::default()).collect();
+    let nothing = Tally::of(tests.iter().map(Key::of));
+    let mut progress = Progress::begin(&tests, &seeds, None, &nothing);
+    let mut broken = None;
+    for news in &campaign::start(plan, stop) {
+        match news {
+            News::Began(place) => progress.began(place),
+            News::Ended(place) => progress.ended(place),
+            News::Run(place, run) => {
+                let record = Record::new(&tests[place], how, &run);
+                progress.run(place, &record);
+                tried[place].take(record, &run);
+            }
+            News::Broken(error) => broken = Some(error),
+        }
+    }
+    progress.end();
+    if let Some(error) = broken {
+        return Err(because("a test's process could not be started")(error));
+    }
+    let mut tried = tests.iter().zip(tried).map(|(test, tried)| tried.grade(test, args.rule));
+    let of_world = |test: &Selected| match (&test.test().only_in_sim, args.world) {
+        (Some(reason), WorldKind::Threads) => {
+            TestGrade { skipped: Some(reason.clone()), ..TestGrade::unknown(test) }
+        }
+        _ => tried.next().expect("each test of this world was tried, in this order"),
+    };
+    let tests: Vec<TestGrade> = selected.iter().map(of_world).collect();
+    Ok(Grade {
+        world: args.world.name(),
+        seeds: args.seeds,
+        rule: args.rule,
+        points: tests.iter().map(|test| test.points).sum(),
+        of: tests.iter().map(|test| test.of).sum(),
+        tests,
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Refusal> {
+    fs::write(path, text).map_err(because(format!("{} cannot be written", path.display())))
+}
+
+/// A number of points without a fraction that it does not have.
+pub(crate) fn points(points: f64) -> String {
+    if points.fract() == 0.0 { format!("{points:.0}") } else { format!("{points:.1}") }
+}
+
+fn scoreboard(grade: &Grade) -> String {
+    let mut text = String::new();
+    let width = grade.tests.iter().map(|test| test.test.len()).max().unwrap_or_default();
+    let groups = grade.tests.chunk_by(|a, b| (&a.package, &a.part) == (&b.package, &b.part));
+    for group in groups {
+        let (earned, of): (f64, u32) =
+            (group.iter().map(|test| test.points).sum(), group.iter().map(|test| test.of).sum());
+        let passed = group.iter().filter(|test| test.failed == 0).count();
+        let (package, part, count) = (&group[0].package, &group[0].part, group.len());
+        let earned = points(earned);
+        let _ = writeln!(
+            text,
+            "{part} of {package}: {earned} of {of} points, {passed} of {count} tests"
+        );
+        group.iter().for_each(|test| score_line(&mut text, width, test));
+        text.push('\n');
+    }
+    let Grade { seeds, world, .. } = grade;
+    let rule = match grade.rule {
+        Rule::All => "a test's points need all of its seeds",
+        Rule::Share => "a test's points are shared by its seeds",
+    };
+    let (earned, of) = (points(grade.points), grade.of);
+    let _ = writeln!(text, "{earned} of {of} points, {seeds} seeds each in {world}; {rule}");
+    text
+}
+
+fn score_line(text: &mut String, width: usize, test: &TestGrade) {
+    let TestGrade { test: name, of, passed, failed, seconds, .. } = test;
+    let _ = match (&test.skipped, failed) {
+        (Some(reason), _) => writeln!(text, "  -       {name:<width$}  {reason}"),
+        (None, 0) => writeln!(
+            text,
+            "  ok      {name:<width$}  {:>5}/{of:<2}  {passed} seeds  {seconds:>7.2} s",
+            points(test.points),
+        ),
+        (None, _) => writeln!(
+            text,
+            "  FAILED  {name:<width$}  {:>5}/{of:<2}  {failed} of {} seeds failed  {seconds:>7.2} s",
+            points(test.points),
+            passed + failed,
+        ),
+    };
+}
+
+/// The last lines of the first failure, which say how to have it again.
+fn first_footer(grade: &Grade, selected: &[Selected], how: &How) -> Result<String, Refusal> {
+    let mut both = grade.tests.iter().zip(selected);
+    let first = both.find_map(|(test, selected)| Some((test.first_failure.as_ref()?, selected)));
+    let Some((failure, test)) = first else { return Ok(String::new()) };
+    let report = worker::report(test, failure.seed, how);
+    let report = report.map_err(because("the first failure could not be had again"))?;
+    let footer = worker::footer(&report);
+    let Some(footer) = footer else {
+        return Ok(format!("\n{}: {}\n{}\n", test.test().name, failure.message, failure.replay));
+    };
+    Ok(format!("\n{footer}\n"))
+}

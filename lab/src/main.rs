@@ -1,0 +1,84 @@
+//! `lab`: the command line of the labs.
+//!
+//! It works on the crate that it stands in, ours or a student's: it has cargo build that crate's test
+//! targets, asks each what tests it has, and has worker processes run them (`harness`'s
+//! [`protocol`](harness::runner::protocol)). So it knows nothing of any Raft, and a crate needs
+//! nothing but its `tests::main!` line.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `targets` | the test targets of the crate that we stand in |
+//! | `selection` | which of their tests a person means |
+//! | `worker`, `limits` | one process that runs a batch of seeds, watched and limited |
+//! | `campaign` | many tests on several workers: who runs what next |
+//! | `record`, `tally` | what is kept of a run; what many come to |
+//! | `grade`, `report` | the scoreboard, for people and for other programs |
+//! | `stress`, `progress`, `artefacts` | seeds upon seeds; what a person sees of it, and keeps |
+//! | `merge` | one table of the runs of many machines |
+//! | `replay` | one run again, with everything it says |
+
+mod artefacts;
+mod campaign;
+mod grade;
+mod limits;
+mod merge;
+mod progress;
+mod record;
+mod refusal;
+mod replay;
+mod report;
+mod selection;
+mod stress;
+mod tally;
+mod targets;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+use refusal::Refusal;
+
+/// Grade, stress and replay the labs' suites on the crate that you stand in.
+#[derive(Parser)]
+#[command(name = "lab", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Grade(grade::Args),
+    Stress(stress::Args),
+    Merge(merge::Args),
+    Replay(replay::Args),
+    #[command(hide = true)]
+    Limited(limits::Args),
+    /// Print a completion script for your shell.
+    ///
+    /// For bash: `lab completions bash > ~/.local/share/bash-completion/completions/lab`.
+    Completions {
+        /// Whose script.
+        shell: Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Grade(args) => grade::run(&args),
+        Command::Stress(args) => stress::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Limited(args) => Err(limits::become_limited(&args)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "lab", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    result.unwrap_or_else(|Refusal(sentence)| {
+        eprintln!("error: {sentence}");
+        ExitCode::from(2)
+    })
+}

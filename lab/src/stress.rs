@@ -1,0 +1,363 @@
+//! Seeds upon seeds, until somebody has seen enough.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use labrt::settings::WorldKind;
+use labrt::sim::StrategyKind;
+use labrt::sync::Shared;
+use labrt::thread::{self, JoinHandle};
+use labrt::time::{Duration, Instant};
+
+use crate::artefacts::{self, Artefacts};
+use crate::campaign::{self, News, Plan};
+use crate::limits::Limits;
+use crate::merge;
+use crate::progress::Progress;
+use crate::record::{Key, Record, signature};
+use crate::refusal::{Refusal, because};
+use crate::replay::{strategy, world};
+use crate::selection::{self, Selected};
+use crate::tally::Tally;
+use crate::targets::{self, Build};
+use crate::worker::{How, Stop};
+
+/// Run seeds of tests, side by side, and count what fails.
+///
+/// It goes on after a failure, and keeps the first reports of each kind in target/lab. Ctrl-C stops it
+/// at any time, with the table of what ran so far. The exit status is 0 if no run failed.
+///
+///   lab stress 2A -n 1000            a thousand seeds of each test of part 2A
+///   lab stress figure8 --for 10m     ten minutes of the two figure8 tests
+///   lab stress --json night.jsonl    every run as a line; --resume goes on where it stopped
+///   lab stress --shard 3/8           the third eighth of the seeds; lab merge joins the files
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// Parts (2A), tests, or pieces of their names [default: all tests]
+    tests: Vec<String>,
+    /// Runs of each test [default: 100, or as many as --for has time for]
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    runs: Option<u64>,
+    /// Worker processes [default: one for each core; four for each in real time, for it is mostly waited for]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// Stop after this time: 90s, 10m, 8h
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    time: Option<Duration>,
+    /// Where the tests run: sim or threads
+    #[arg(long, value_name = "NAME", value_parser = world, default_value = "sim")]
+    world: WorldKind,
+    /// Stop at the first failure
+    #[arg(long)]
+    until_fail: bool,
+    /// How threads are scheduled: random-walk, pct, plain [default: follows from the seed]
+    #[arg(long, value_name = "NAME", value_parser = strategy)]
+    strategy: Option<StrategyKind>,
+    /// Run the K-th of N parts of the seeds, as in 3/8
+    #[arg(long, value_name = "K/N", value_parser = shard)]
+    shard: Option<Shard>,
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    first_seed: u64,
+    /// Write each run to this file, as a line of JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Count the runs that the --json file has, and go on after them
+    #[arg(long, requires = "json")]
+    resume: bool,
+    /// Megabytes of memory that a run may reserve
+    #[arg(long, value_name = "MB", default_value_t = 4096)]
+    memory: u64,
+    #[command(flatten)]
+    build: Build,
+}
+
+/// A part of a campaign: the `part`-th (from 1) of `of`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shard {
+    part: u64,
+    of: u64,
+}
+
+const RUNS: u64 = 100;
+/// In real time a run waits more than it works.
+const JOBS_PER_CORE_IN_REAL_TIME: usize = 4;
+/// A run in sim takes seconds at most, and its watchdog ends what stands still for 10 s.
+const SILENCE_IN_SIM: Duration = Duration::from_secs(120);
+/// A run in real time is limited to 120 s.
+const SILENCE_IN_REAL_TIME: Duration = Duration::from_secs(180);
+
+fn shard(text: &str) -> Result<Shard, String> {
+    let parts =
+        text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    match parts {
+        Some((part, of)) if part >= 1 && part <= of => Ok(Shard { part, of }),
+        _ => Err("it must be K/N with K from 1 to N, as in 3/8".to_string()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong =
+        || "it must be a number of seconds, minutes or hours, as in 90s, 10m or 8h".to_string();
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1.0,
+        'm' => 60.0,
+        'h' => 3600.0,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
+}
+
+impl Shard {
+    /// Its share of so many seeds, each in one share.
+    fn of(self, first: u64, count: u64) -> Option<RangeInclusive<u64>> {
+        let cut = |part: u64| u128::from(count) * u128::from(part) / u128::from(self.of);
+        let (begin, end) = (cut(self.part - 1) as u64, cut(self.part) as u64);
+        (begin < end).then(|| first.saturating_add(begin)..=first.saturating_add(end - 1))
+    }
+}
+
+impl Args {
+    fn how(&self) -> How {
+        let silence = match self.world {
+            WorldKind::Sim => SILENCE_IN_SIM,
+            WorldKind::Threads => SILENCE_IN_REAL_TIME,
+        };
+        let memory = self.memory.saturating_mul(1 << 20);
+        How { world: self.world, strategy: self.strategy, limits: Limits { silence, memory } }
+    }
+
+    fn jobs(&self) -> usize {
+        let cores = available_parallelism().map_or(1, usize::from);
+        let usual = match self.world {
+            WorldKind::Sim => cores,
+            WorldKind::Threads => cores * JOBS_PER_CORE_IN_REAL_TIME,
+        };
+        self.jobs.map_or(usual, usize::from)
+    }
+
+    fn seeds(&self) -> Result<RangeInclusive<u64>, Refusal> {
+        let endless = u64::MAX - self.first_seed;
+        let usual = if self.time.is_some() { endless } else { RUNS };
+        let count = self.runs.unwrap_or(usual).min(endless);
+        let shard = self.shard.unwrap_or(Shard { part: 1, of: 1 });
+        shard.of(self.first_seed, count).ok_or_else(|| {
+            Refusal(format!(
+                "part {} of {} of {count} seeds is empty: give more runs (-n), or fewer parts",
+                shard.part, shard.of
+            ))
+        })
+    }
+}
+
+/// A campaign under way, as the thread that hears of it has it.
+struct Stress {
+    tests: Vec<Selected>,
+    how: How,
+    tally: Tally,
+    json: Option<std::fs::File>,
+    artefacts: Artefacts,
+    keeping: Vec<JoinHandle<()>>,
+    kept: Arc<Shared<Vec<String>>>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
+    let seeds = args.seeds()?;
+    let targets = targets::find(&args.build)?;
+    let (tests, skipped) = in_world(selection::select(&targets, &args.tests)?, args.world);
+    skipped.iter().for_each(|sentence| println!("{sentence}"));
+    if tests.is_empty() {
+        return Err(Refusal::new("none of these tests makes sense in this world"));
+    }
+    let mut tally = Tally::of(tests.iter().map(Key::of));
+    let done = earlier_runs(args, &tests, &seeds, &mut tally)?;
+    let json = args.json.as_ref().map(|path| open(path, args.resume)).transpose()?;
+    let stop = Stop::default();
+    let on_signal = stop.clone();
+    ctrlc::set_handler(move || on_signal.now()).map_err(because("Ctrl-C cannot be caught"))?;
+    let mut progress = Progress::begin(&tests, &seeds, args.time, &tally);
+    let plan = Plan {
+        tests: tests.clone(),
+        seeds,
+        until: args.time.map(|time| Instant::now() + time),
+        done,
+        how: args.how(),
+        jobs: args.jobs(),
+    };
+    let how = args.how();
+    let (artefacts, kept, keeping) = (Artefacts::default(), Arc::default(), Vec::new());
+    let mut stress = Stress { tests, how, tally, json, artefacts, kept, keeping };
+    let broken = stress.listen(plan, args, &stop, &mut progress);
+    progress.end();
+    stress.end(&stop);
+    match broken {
+        Some(refusal) => Err(refusal),
+        None if stress.tally.failed() > 0 => Ok(ExitCode::FAILURE),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+impl Stress {
+    /// Takes the campaign's news until its end. Gives the reason if it could not go on.
+    fn listen(
+        &mut self,
+        plan: Plan,
+        args: &Args,
+        stop: &Stop,
+        progress: &mut Progress,
+    ) -> Option<Refusal> {
+        let mut broken = None;
+        for news in &campaign::start(plan, stop) {
+            match news {
+                News::Began(place) => progress.began(place),
+                News::Ended(place) => progress.ended(place),
+                News::Run(place, run) => {
+                    let record = Record::new(&self.tests[place], &self.how, &run);
+                    let failed = record.failure.is_some();
+                    if let Err(refusal) = self.take(place, &record) {
+                        broken = Some(refusal);
+                        stop.now();
+                    }
+                    progress.run(place, &record);
+                    if failed && args.until_fail {
+                        stop.now();
+                    }
+                }
+                News::Broken(error) => {
+                    broken = Some(because("a worker process could not be started")(error));
+                    stop.now();
+                }
+            }
+        }
+        broken
+    }
+
+    fn take(&mut self, place: usize, record: &Record) -> Result<(), Refusal> {
+        self.tally.add(record);
+        if let Some(file) = &mut self.json {
+            let line = serde_json::to_string(record).unwrap_or_default();
+            writeln!(file, "{line}").map_err(because("the --json file could not be written"))?;
+        }
+        let Some(failure) = &record.failure else { return Ok(()) };
+        if self.artefacts.wants(record, signature(failure)) {
+            let (test, how, seed) = (self.tests[place].clone(), self.how.clone(), record.seed);
+            let kept = Arc::clone(&self.kept);
+            self.keeping.push(thread::spawn(move || {
+                let line = match artefacts::keep(&test, seed, &how) {
+                    Ok(folder) => folder.display().to_string(),
+                    Err(error) => format!("{} {seed}: nothing is kept: {error}", test.test().name),
+                };
+                kept.with(|kept| kept.push(line));
+            }));
+        }
+        Ok(())
+    }
+
+    /// Prints what came of it.
+    fn end(&mut self, stop: &Stop) {
+        self.keeping.drain(..).for_each(|keeping| drop(keeping.join()));
+        if stop.is_now() {
+            println!("stopped; so far:");
+        }
+        print!("{}", self.tally);
+        let mut kept = self.kept.with(std::mem::take);
+        kept.sort_unstable();
+        if !kept.is_empty() {
+            println!("\nreports and traces:\n  {}", kept.join("\n  "));
+        }
+    }
+}
+
+/// Those that make sense in a world; and a sentence on each that does not.
+pub(crate) fn in_world(tests: Vec<Selected>, world: WorldKind) -> (Vec<Selected>, Vec<String>) {
+    let reason = |test: &Selected| match world {
+        WorldKind::Sim => None,
+        WorldKind::Threads => test.test().only_in_sim.clone(),
+    };
+    let skipped = tests.iter().filter_map(|test| Some((test, reason(test)?)));
+    let skipped = skipped.map(|(test, why)| format!("skipped {}: {why}", test.test().name));
+    let skipped: Vec<String> = skipped.collect();
+    let tests = tests.into_iter().filter(|test| reason(test).is_none()).collect();
+    (tests, skipped)
+}
+
+/// Counts the runs that an earlier campaign left, and gives those that need not be run again.
+fn earlier_runs(
+    args: &Args,
+    tests: &[Selected],
+    seeds: &RangeInclusive<u64>,
+    tally: &mut Tally,
+) -> Result<HashSet<(usize, u64)>, Refusal> {
+    let mut done = HashSet::new();
+    let Some(path) = args.json.as_ref().filter(|path| args.resume && path.exists()) else {
+        return Ok(done);
+    };
+    let places: HashMap<_, _> = tests.iter().map(Key::of).zip(0..).collect();
+    let (world, strategy) = (args.world.name(), args.strategy.map(StrategyKind::name));
+    for record in merge::read(path)? {
+        let same_kind = record.world == world && record.strategy.as_deref() == strategy;
+        let place = places.get(&record.key());
+        if let Some(&place) = place.filter(|_| same_kind && seeds.contains(&record.seed))
+            && done.insert((place, record.seed))
+        {
+            tally.add(&record);
+        }
+    }
+    Ok(done)
+}
+
+/// The file for the runs: a new one, or that of an earlier campaign behind its last whole line.
+fn open(path: &PathBuf, resume: bool) -> Result<std::fs::File, Refusal> {
+    let what = || format!("the --json file {} cannot be opened", path.display());
+    if !resume {
+        return OpenOptions::new().write(true).create_new(true).open(path).map_err(|error| {
+            match error.kind() {
+                std::io::ErrorKind::AlreadyExists => Refusal(format!(
+                    "{} exists: go on with it (--resume), or name another file",
+                    path.display()
+                )),
+                _ => because(what())(error),
+            }
+        });
+    }
+    let text = std::fs::read(path).unwrap_or_default();
+    let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+    let file = OpenOptions::new().append(true).create(true).open(path).map_err(because(what()))?;
+    file.set_len(whole as u64).map_err(because(what()))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_share_the_seeds_and_each_is_in_one() {
+        for (count, of) in [(100, 8), (7, 7), (10, 3), (3, 8)] {
+            let shards = (1..=of).filter_map(|part| Shard { part, of }.of(5, count));
+            let seeds: Vec<u64> = shards.flatten().collect();
+            assert_eq!(seeds, (5..5 + count).collect::<Vec<_>>(), "{count} in {of} parts");
+        }
+    }
+
+    #[test]
+    fn times_and_shards_that_make_no_sense_are_refused() {
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "10", "m", "-3s", "ten minutes", "10d", "1e300h", "NaNs"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(shard("3/8"), Ok(Shard { part: 3, of: 8 }));
+        for wrong in ["", "3", "0/8", "9/8", "3/0", "a/b", "-1/2"] {
+            assert!(shard(wrong).is_err(), "{wrong}");
+        }
+    }
+}

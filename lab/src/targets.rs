@@ -1,0 +1,130 @@
+//! The test targets of the crate that we stand in: found and built by cargo, and asked what they
+//! have.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use harness::runner::protocol::{Description, Event, Request, TestInfo, VARIABLE};
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use crate::refusal::{Refusal, because};
+
+/// Which crates, and how they are built.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct Build {
+    /// The crate whose suites are run; may be given several times [default: the one you stand in]
+    #[arg(short, long, value_name = "NAME")]
+    package: Vec<String>,
+    /// The test target, if the crate has several that run the suites
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+    /// Build without optimisations: the build is faster, the runs are slower
+    #[arg(long)]
+    debug: bool,
+}
+
+/// A program that runs suites.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) program: PathBuf,
+    /// Where cargo would start it: the crate's folder.
+    pub(crate) folder: PathBuf,
+    /// The target's name, as in `tests/NAME.rs`.
+    pub(crate) name: String,
+    pub(crate) package: String,
+    pub(crate) tests: Vec<TestInfo>,
+}
+
+/// What cargo says of something it built; of the other messages, nothing is looked at.
+#[derive(Deserialize)]
+struct Artifact {
+    executable: Option<PathBuf>,
+    manifest_path: PathBuf,
+    target: ArtifactTarget,
+}
+
+#[derive(Deserialize)]
+struct ArtifactTarget {
+    name: String,
+    kind: Vec<String>,
+}
+
+/// Builds the test targets that `build` is about, and asks those that run the suites.
+///
+/// # Errors
+/// If they cannot be built, or none runs the suites.
+pub(crate) fn find(build: &Build) -> Result<Vec<Arc<Target>>, Refusal> {
+    let mut targets = Vec::new();
+    for artifact in build_all(build)? {
+        let Some(program) = artifact.executable else { continue };
+        let folder = artifact.manifest_path.parent().unwrap_or(Path::new(".")).to_path_buf();
+        if let Some(Description { package, tests, .. }) = describe(&program, &folder)? {
+            let name = artifact.target.name;
+            targets.push(Arc::new(Target { program, folder, name, package, tests }));
+        }
+    }
+    if targets.is_empty() {
+        return Err(Refusal::new(
+            "no test target here runs the suites. A crate that does has tests/labs.rs with the \
+             line tests::main!(MyRaft), and says harness = false of it in its Cargo.toml; `lab new \
+             DIR` makes one",
+        ));
+    }
+    Ok(targets)
+}
+
+fn build_all(build: &Build) -> Result<Vec<Artifact>, Refusal> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["test", "--no-run", "--quiet", "--message-format=json-render-diagnostics"]);
+    command.args(["--test", build.target.as_deref().unwrap_or("*")]);
+    if !build.debug {
+        command.arg("--release");
+    }
+    for package in &build.package {
+        command.args(["--package", package]);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().map_err(because("cargo could not be started"))?;
+    let messages = child.stdout.take().map(BufReader::new);
+    let lines = messages.into_iter().flat_map(|messages| messages.lines().map_while(Result::ok));
+    let artifacts = lines.filter_map(|line| serde_json::from_str::<Artifact>(&line).ok());
+    let tests = artifacts.filter(|artifact| artifact.target.kind.iter().any(|kind| kind == "test"));
+    let tests: Vec<Artifact> = tests.collect();
+    let status = child.wait().map_err(because("cargo could not be waited for"))?;
+    match status.success() {
+        true => Ok(tests),
+        false => Err(Refusal::new("the crate's tests do not build; cargo says why above")),
+    }
+}
+
+/// Asks a program what suites it has; none if it is another kind of test.
+fn describe(program: &Path, folder: &Path) -> Result<Option<Description>, Refusal> {
+    let what = || format!("{} could not be asked for its tests", program.display());
+    let answers = TempDir::with_prefix("lab-").map_err(because(what()))?;
+    let path = answers.path().join("answer.jsonl");
+    let answer = File::create_new(&path).map_err(because(what()))?;
+    drop(answer);
+    // The target unlinks the file that it is told of; the second name is for us.
+    let ours = answers.path().join("ours.jsonl");
+    fs::hard_link(&path, &ours).map_err(because(what()))?;
+    let request = serde_json::to_string(&Request::new(path, None)).map_err(because(what()))?;
+    // Another kind of test knows nothing of requests: all it may do is to list what it has.
+    let mut command = Command::new(program);
+    command.arg("--list").env(VARIABLE, request).current_dir(folder);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let output = command.output().map_err(because(what()))?;
+    let text = fs::read_to_string(&ours).map_err(because(what()))?;
+    match text.lines().next().map(serde_json::from_str) {
+        Some(Ok(Event::Describes(description))) => Ok(Some(description)),
+        _ if output.status.success() => Ok(None),
+        _ => {
+            Err(Refusal(format!("{}: {}", what(), String::from_utf8_lossy(&output.stderr).trim())))
+        }
+    }
+}

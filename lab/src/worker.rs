@@ -1,0 +1,252 @@
+//! One process that runs a batch of seeds of one test: watched, limited, and gone when it is told
+//! to.
+//!
+//! A test that hangs, aborts, overflows its stack or eats memory costs its own run: the process is
+//! ended with everything that it started, that seed has failed, and another process goes on behind it.
+//! What a test prints goes nowhere; a failed seed is had again for that.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::ops::RangeInclusive;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use harness::Summary;
+use harness::runner::describe_exit;
+use harness::runner::protocol::{Batch, Event, Request, VARIABLE};
+use labrt::settings::WorldKind;
+use labrt::sim::StrategyKind;
+use labrt::thread;
+use labrt::time::{Duration, Instant};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tempfile::TempDir;
+
+use crate::limits::Limits;
+use crate::selection::Selected;
+
+/// How often a worker looks for news.
+const LOOK_EVERY: Duration = Duration::from_millis(3);
+
+/// A report runs a seed, and replays it; each of them may take as long as a worker may be silent.
+const RUNS_IN_A_REPORT: u32 = 2;
+
+/// How runs are run.
+#[derive(Clone, Debug)]
+pub(crate) struct How {
+    pub(crate) world: WorldKind,
+    pub(crate) strategy: Option<StrategyKind>,
+    pub(crate) limits: Limits,
+}
+
+/// A run that came to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) seed: u64,
+    /// Real time that it took.
+    pub(crate) took: Duration,
+    pub(crate) outcome: Outcome,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    Passed(Summary),
+    Failed {
+        /// World time of the failure.
+        time: Duration,
+        /// In one line.
+        message: String,
+    },
+}
+
+/// Told to all workers when they are to end.
+#[derive(Clone, Default)]
+pub(crate) struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    pub(crate) fn now(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_now(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs `seeds` of a test, in one process or, should that die, in several, and tells each run.
+/// Ends early if it is told to stop.
+///
+/// # Errors
+/// If no process can be started.
+pub(crate) fn run(
+    test: &Selected,
+    seeds: RangeInclusive<u64>,
+    how: &How,
+    stop: &Stop,
+    tell: &mut dyn FnMut(Run),
+) -> io::Result<()> {
+    let (mut next, last) = seeds.into_inner();
+    while next <= last && !stop.is_now() {
+        let mut told = next;
+        let ended = Worker::start(test, next..=last, how)?.watch(stop, how, &mut |run: Run| {
+            told = run.seed.saturating_add(1);
+            tell(run);
+        });
+        if let Some((message, took)) = ended.filter(|_| told <= last) {
+            let outcome = Outcome::Failed { time: Duration::ZERO, message };
+            tell(Run { seed: told, took, outcome });
+            told = told.saturating_add(1);
+        }
+        next = told;
+    }
+    Ok(())
+}
+
+/// A process at work.
+struct Worker {
+    child: Child,
+    report: File,
+    /// What was read of the report and is no whole line yet.
+    rest: Vec<u8>,
+    /// Of its last news.
+    heard: Instant,
+    folder: TempDir,
+}
+
+impl Worker {
+    fn start(test: &Selected, seeds: RangeInclusive<u64>, how: &How) -> io::Result<Self> {
+        let folder = TempDir::with_prefix("lab-")?;
+        let path = folder.path().join("report.jsonl");
+        let report = File::options().create_new(true).read(true).write(true).open(&path)?;
+        let name = test.test().name.clone();
+        let batch = Batch { test: name.clone(), seeds: vec![seeds], keep_going: true };
+        let request = serde_json::to_string(&Request::new(path, Some(batch)))?;
+        let mut command = how.limits.command(&test.target.program)?;
+        command.args([&*name, "--exact"]).env(VARIABLE, request).current_dir(&test.target.folder);
+        set_environment(&mut command, how, None);
+        // Files that a test makes go with it.
+        command.env("TMPDIR", folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.process_group(0).spawn()?;
+        Ok(Self { child, report, rest: Vec::new(), heard: Instant::now(), folder })
+    }
+
+    /// Tells runs as they end. Gives the reason if the process ended in the middle of one, and how
+    /// long that took.
+    fn watch(
+        mut self,
+        stop: &Stop,
+        how: &How,
+        tell: &mut dyn FnMut(Run),
+    ) -> Option<(String, Duration)> {
+        loop {
+            let status = self.child.try_wait().ok().flatten();
+            self.read(tell);
+            if let Some(status) = status {
+                return self.end(status);
+            }
+            if stop.is_now() {
+                self.kill();
+                return None;
+            }
+            let silent = self.heard.elapsed();
+            if silent > how.limits.silence {
+                self.kill();
+                return Some((
+                    format!("it did not end within {silent:.0?}, and was killed"),
+                    silent,
+                ));
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Takes what the report has more.
+    fn read(&mut self, tell: &mut dyn FnMut(Run)) {
+        if !matches!(self.report.read_to_end(&mut self.rest), Ok(1..)) {
+            return;
+        }
+        self.heard = Instant::now();
+        while let Some(end) = self.rest.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            match serde_json::from_slice(&line) {
+                Ok(Event::Passed { seed, took, summary, .. }) => {
+                    tell(Run { seed, took, outcome: Outcome::Passed(summary) });
+                }
+                Ok(Event::Failed { took, run }) => {
+                    let outcome = Outcome::Failed { time: run.time, message: run.message };
+                    tell(Run { seed: run.seed, took, outcome });
+                }
+                Ok(Event::Began { .. } | Event::Describes(_)) | Err(_) => {}
+            }
+        }
+    }
+
+    fn end(&mut self, status: ExitStatus) -> Option<(String, Duration)> {
+        // What it started may have outlived it.
+        self.kill();
+        Some((describe_exit(status), self.heard.elapsed()))
+    }
+
+    fn kill(&mut self) {
+        kill_group(&mut self.child);
+        let _ = fs::remove_dir_all(self.folder.path());
+    }
+}
+
+/// Ends a process with all that it started.
+fn kill_group(child: &mut Child) {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+    let _ = child.wait();
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Has a test's process know world, strategy and seed from us alone.
+pub(crate) fn set_environment(command: &mut Command, how: &How, seed: Option<u64>) {
+    for name in ["LAB_SEED", "LAB_SEEDS", "LAB_STRATEGY", "LAB_CHECK", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command.env("LAB_WORLD", how.world.name());
+    if let Some(strategy) = how.strategy {
+        command.env("LAB_STRATEGY", strategy.name());
+    }
+    if let Some(seed) = seed {
+        command.env("LAB_SEED", seed.to_string());
+    }
+}
+
+/// Has a failed run again, for everything that there is to say about it: the whole report, whose last
+/// lines are the footer.
+///
+/// # Errors
+/// If it cannot be started.
+pub(crate) fn report(test: &Selected, seed: u64, how: &How) -> io::Result<String> {
+    let folder = TempDir::with_prefix("lab-")?;
+    let path = folder.path().join("report.txt");
+    let output = File::create_new(&path)?;
+    let mut command = how.limits.command(&test.target.program)?;
+    command.args([&*test.test().name, "--exact"]).current_dir(&test.target.folder);
+    set_environment(&mut command, how, Some(seed));
+    command.env("NO_COLOR", "1").stdin(Stdio::null());
+    command.stdout(output.try_clone()?).stderr(output);
+    let mut child = command.process_group(0).spawn()?;
+    let (began, longest) = (Instant::now(), how.limits.silence * RUNS_IN_A_REPORT);
+    while child.try_wait()?.is_none() && began.elapsed() < longest {
+        thread::sleep(LOOK_EVERY);
+    }
+    kill_group(&mut child);
+    Ok(String::from_utf8_lossy(&fs::read(&path)?).into_owned())
+}
+
+/// The last lines of a report, which say how to have the failure again.
+pub(crate) fn footer(report: &str) -> Option<&str> {
+    report.rfind("\nFAIL ").map(|start| report[start..].trim())
+}
