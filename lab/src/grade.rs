@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::thread::available_parallelism;
 
 use clap::ValueEnum;
 use labrt::settings::WorldKind;
@@ -16,11 +15,10 @@ use labrt::time::Duration;
 use serde::Serialize;
 
 use crate::campaign::{self, News, Plan};
-use crate::limits::Limits;
+use crate::options::Running;
 use crate::progress::Progress;
 use crate::record::{Key, Record};
 use crate::refusal::{Refusal, because};
-use crate::replay::world;
 use crate::report;
 use crate::selection::{self, Selected};
 use crate::stress::in_world;
@@ -47,9 +45,6 @@ pub(crate) struct Args {
     /// What a test is worth if some seeds fail
     #[arg(long, value_name = "RULE", default_value = "all")]
     rule: Rule,
-    /// Where the tests run: sim or threads
-    #[arg(long, value_name = "NAME", value_parser = world, default_value = "sim")]
-    world: WorldKind,
     /// Print the grade as JSON, and nothing else
     #[arg(long)]
     json: bool,
@@ -59,6 +54,8 @@ pub(crate) struct Args {
     /// Write Gradescope's results.json
     #[arg(long, value_name = "FILE")]
     gradescope: Option<PathBuf>,
+    #[command(flatten)]
+    running: Running,
     #[command(flatten)]
     build: Build,
 }
@@ -72,14 +69,6 @@ pub(crate) enum Rule {
     /// The share of seeds that passed
     Share,
 }
-
-/// A run in sim may stand still for so long before its process is ended: a correct one takes a
-/// hundredth of it, on a slow machine.
-const SILENCE_IN_SIM: Duration = Duration::from_secs(60);
-const SILENCE_IN_REAL_TIME: Duration = Duration::from_secs(180);
-/// Memory that a test's process may reserve.
-const MEMORY: u64 = 4 << 30;
-const JOBS_IN_REAL_TIME: usize = 8;
 
 /// What came of the suites.
 #[derive(Debug, Serialize)]
@@ -175,6 +164,10 @@ impl Tried {
 }
 
 impl TestGrade {
+    pub(crate) fn is_of_same_part(&self, other: &Self) -> bool {
+        (&self.package, &self.part) == (&other.package, &other.part)
+    }
+
     /// Before anything was run.
     fn unknown(test: &Selected) -> Self {
         let info = test.test();
@@ -198,7 +191,7 @@ impl TestGrade {
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     let targets = targets::find(&args.build)?;
     let selected = selection::select(&targets, &args.tests)?;
-    let how = how(args.world);
+    let how = args.running.how(None);
     let stop = Stop::default();
     let on_signal = stop.clone();
     ctrlc::set_handler(move || on_signal.now()).map_err(because("Ctrl-C cannot be caught"))?;
@@ -207,7 +200,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
         return Err(Refusal::new("stopped: nothing is graded"));
     }
     if let Some(path) = &args.junit {
-        write(path, &report::junit(&grade))?;
+        let report = report::junit(&grade).map_err(because("the JUnit report cannot be made"))?;
+        write(path, &report)?;
     }
     if let Some(path) = &args.gradescope {
         write(path, &report::gradescope(&grade))?;
@@ -222,18 +216,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn how(world: WorldKind) -> How {
-    let silence = match world {
-        WorldKind::Sim => SILENCE_IN_SIM,
-        WorldKind::Threads => SILENCE_IN_REAL_TIME,
-    };
-    How { world, strategy: None, limits: Limits { silence, memory: MEMORY } }
-}
-
 /// Runs all tests on all seeds.
 fn grade(args: &Args, selected: &[Selected], how: &How, stop: &Stop) -> Result<Grade, Refusal> {
-    let (tests, _) = in_world(selected.to_vec(), args.world);
-    let cores = available_parallelism().map_or(1, usize::from);
+    let (tests, _) = in_world(selected.to_vec(), args.running.world);
     let seeds = 0..=args.seeds - 1;
     let plan = Plan {
         tests: tests.clone(),
@@ -241,7 +226,7 @@ fn grade(args: &Args, selected: &[Selected], how: &How, stop: &Stop) -> Result<G
         until: None,
         done: std::collections::HashSet::new(),
         how: how.clone(),
-        jobs: if args.world == WorldKind::Sim { cores } else { JOBS_IN_REAL_TIME },
+        jobs: args.running.jobs(),
     };
     let mut tried: Vec<Tried> = tests.iter().map(|_| Tried::default()).collect();
     let nothing = Tally::of(tests.iter().map(Key::of));
@@ -264,7 +249,7 @@ fn grade(args: &Args, selected: &[Selected], how: &How, stop: &Stop) -> Result<G
         return Err(because("a test's process could not be started")(error));
     }
     let mut tried = tests.iter().zip(tried).map(|(test, tried)| tried.grade(test, args.rule));
-    let of_world = |test: &Selected| match (&test.test().only_in_sim, args.world) {
+    let of_world = |test: &Selected| match (&test.test().only_in_sim, args.running.world) {
         (Some(reason), WorldKind::Threads) => {
             TestGrade { skipped: Some(reason.clone()), ..TestGrade::unknown(test) }
         }
@@ -272,7 +257,7 @@ fn grade(args: &Args, selected: &[Selected], how: &How, stop: &Stop) -> Result<G
     };
     let tests: Vec<TestGrade> = selected.iter().map(of_world).collect();
     Ok(Grade {
-        world: args.world.name(),
+        world: args.running.world.name(),
         seeds: args.seeds,
         rule: args.rule,
         points: tests.iter().map(|test| test.points).sum(),
@@ -293,7 +278,7 @@ pub(crate) fn points(points: f64) -> String {
 fn scoreboard(grade: &Grade) -> String {
     let mut text = String::new();
     let width = grade.tests.iter().map(|test| test.test.len()).max().unwrap_or_default();
-    let groups = grade.tests.chunk_by(|a, b| (&a.package, &a.part) == (&b.package, &b.part));
+    let groups = grade.tests.chunk_by(TestGrade::is_of_same_part);
     for group in groups {
         let (earned, of): (f64, u32) =
             (group.iter().map(|test| test.points).sum(), group.iter().map(|test| test.of).sum());

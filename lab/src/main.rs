@@ -22,6 +22,7 @@ mod campaign;
 mod grade;
 mod limits;
 mod merge;
+mod options;
 mod progress;
 mod record;
 mod refusal;

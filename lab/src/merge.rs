@@ -56,6 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
             }
         }
     }
+    tally.sort();
     print!("{tally}");
     Ok(if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

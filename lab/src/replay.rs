@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 use labrt::settings::WorldKind;
 use labrt::sim::StrategyKind;
 
+use crate::options::{strategy, world};
 use crate::refusal::{Refusal, because};
 use crate::selection;
 use crate::targets::{self, Build};
@@ -32,20 +33,6 @@ pub(crate) struct Args {
     log: String,
     #[command(flatten)]
     build: Build,
-}
-
-/// A strategy's name.
-pub(crate) fn strategy(text: &str) -> Result<StrategyKind, String> {
-    text.parse().map_err(|_| "it must be random-walk, pct or plain".to_string())
-}
-
-/// A world's name.
-pub(crate) fn world(text: &str) -> Result<WorldKind, String> {
-    match text {
-        "sim" => Ok(WorldKind::Sim),
-        "threads" => Ok(WorldKind::Threads),
-        _ => Err("it must be sim or threads".to_string()),
-    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {

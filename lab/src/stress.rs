@@ -7,7 +7,6 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
 use labrt::settings::WorldKind;
 use labrt::sim::StrategyKind;
@@ -17,12 +16,11 @@ use labrt::time::{Duration, Instant};
 
 use crate::artefacts::{self, Artefacts};
 use crate::campaign::{self, News, Plan};
-use crate::limits::Limits;
 use crate::merge;
+use crate::options::{Running, duration, strategy};
 use crate::progress::Progress;
 use crate::record::{Key, Record, signature};
 use crate::refusal::{Refusal, because};
-use crate::replay::{strategy, world};
 use crate::selection::{self, Selected};
 use crate::tally::Tally;
 use crate::targets::{self, Build};
@@ -45,15 +43,9 @@ pub(crate) struct Args {
     /// Runs of each test [default: 100, or as many as --for has time for]
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     runs: Option<u64>,
-    /// Worker processes [default: one for each core; four for each in real time, for it is mostly waited for]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    jobs: Option<u16>,
     /// Stop after this time: 90s, 10m, 8h
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     time: Option<Duration>,
-    /// Where the tests run: sim or threads
-    #[arg(long, value_name = "NAME", value_parser = world, default_value = "sim")]
-    world: WorldKind,
     /// Stop at the first failure
     #[arg(long)]
     until_fail: bool,
@@ -72,9 +64,8 @@ pub(crate) struct Args {
     /// Count the runs that the --json file has, and go on after them
     #[arg(long, requires = "json")]
     resume: bool,
-    /// Megabytes of memory that a run may reserve
-    #[arg(long, value_name = "MB", default_value_t = 4096)]
-    memory: u64,
+    #[command(flatten)]
+    running: Running,
     #[command(flatten)]
     build: Build,
 }
@@ -87,13 +78,6 @@ struct Shard {
 }
 
 const RUNS: u64 = 100;
-/// In real time a run waits more than it works.
-const JOBS_PER_CORE_IN_REAL_TIME: usize = 4;
-/// A run in sim takes seconds at most, and its watchdog ends what stands still for 10 s.
-const SILENCE_IN_SIM: Duration = Duration::from_secs(120);
-/// A run in real time is limited to 120 s.
-const SILENCE_IN_REAL_TIME: Duration = Duration::from_secs(180);
-
 fn shard(text: &str) -> Result<Shard, String> {
     let parts =
         text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
@@ -101,20 +85,6 @@ fn shard(text: &str) -> Result<Shard, String> {
         Some((part, of)) if part >= 1 && part <= of => Ok(Shard { part, of }),
         _ => Err("it must be K/N with K from 1 to N, as in 3/8".to_string()),
     }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong =
-        || "it must be a number of seconds, minutes or hours, as in 90s, 10m or 8h".to_string();
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds = match unit {
-        's' => 1.0,
-        'm' => 60.0,
-        'h' => 3600.0,
-        _ => return Err(wrong()),
-    };
-    let number: f64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
 }
 
 impl Shard {
@@ -127,24 +97,6 @@ impl Shard {
 }
 
 impl Args {
-    fn how(&self) -> How {
-        let silence = match self.world {
-            WorldKind::Sim => SILENCE_IN_SIM,
-            WorldKind::Threads => SILENCE_IN_REAL_TIME,
-        };
-        let memory = self.memory.saturating_mul(1 << 20);
-        How { world: self.world, strategy: self.strategy, limits: Limits { silence, memory } }
-    }
-
-    fn jobs(&self) -> usize {
-        let cores = available_parallelism().map_or(1, usize::from);
-        let usual = match self.world {
-            WorldKind::Sim => cores,
-            WorldKind::Threads => cores * JOBS_PER_CORE_IN_REAL_TIME,
-        };
-        self.jobs.map_or(usual, usize::from)
-    }
-
     fn seeds(&self) -> Result<RangeInclusive<u64>, Refusal> {
         let endless = u64::MAX - self.first_seed;
         let usual = if self.time.is_some() { endless } else { RUNS };
@@ -173,7 +125,7 @@ struct Stress {
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     let seeds = args.seeds()?;
     let targets = targets::find(&args.build)?;
-    let (tests, skipped) = in_world(selection::select(&targets, &args.tests)?, args.world);
+    let (tests, skipped) = in_world(selection::select(&targets, &args.tests)?, args.running.world);
     skipped.iter().for_each(|sentence| println!("{sentence}"));
     if tests.is_empty() {
         return Err(Refusal::new("none of these tests makes sense in this world"));
@@ -190,10 +142,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
         seeds,
         until: args.time.map(|time| Instant::now() + time),
         done,
-        how: args.how(),
-        jobs: args.jobs(),
+        how: args.running.how(args.strategy),
+        jobs: args.running.jobs(),
     };
-    let how = args.how();
+    let how = args.running.how(args.strategy);
     let (artefacts, kept, keeping) = (Artefacts::default(), Arc::default(), Vec::new());
     let mut stress = Stress { tests, how, tally, json, artefacts, kept, keeping };
     let broken = stress.listen(plan, args, &stop, &mut progress);
@@ -302,7 +254,7 @@ fn earlier_runs(
         return Ok(done);
     };
     let places: HashMap<_, _> = tests.iter().map(Key::of).zip(0..).collect();
-    let (world, strategy) = (args.world.name(), args.strategy.map(StrategyKind::name));
+    let (world, strategy) = (args.running.world.name(), args.strategy.map(StrategyKind::name));
     for record in merge::read(path)? {
         let same_kind = record.world == world && record.strategy.as_deref() == strategy;
         let place = places.get(&record.key());
@@ -350,11 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_shards_that_make_no_sense_are_refused() {
-        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
-        for wrong in ["", "10", "m", "-3s", "ten minutes", "10d", "1e300h", "NaNs"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
+    fn shards_that_make_no_sense_are_refused() {
         assert_eq!(shard("3/8"), Ok(Shard { part: 3, of: 8 }));
         for wrong in ["", "3", "0/8", "9/8", "3/0", "a/b", "-1/2"] {
             assert!(shard(wrong).is_err(), "{wrong}");

@@ -55,6 +55,14 @@ impl Tally {
         tally
     }
 
+    /// Has tests shown by part and name, instead of in the order in which they came.
+    pub(crate) fn sort(&mut self) {
+        self.order.sort_by_cached_key(|key| {
+            let part = key.test.rsplit('_').next().unwrap_or_default().to_string();
+            (key.package.clone(), key.target.clone(), part, key.test.clone())
+        });
+    }
+
     fn runs(&mut self, key: Key) -> &mut Runs {
         if !self.tests.contains_key(&key) {
             self.order.push(key.clone());

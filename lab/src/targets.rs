@@ -23,6 +23,9 @@ pub(crate) struct Build {
     /// The test target, if the crate has several that run the suites
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
+    /// A test program that was built before, to be run instead: for machines that do not build
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["package", "target", "debug"])]
+    program: Vec<PathBuf>,
     /// Build without optimisations: the build is faster, the runs are slower
     #[arg(long)]
     debug: bool,
@@ -59,6 +62,9 @@ struct ArtifactTarget {
 /// # Errors
 /// If they cannot be built, or none runs the suites.
 pub(crate) fn find(build: &Build) -> Result<Vec<Arc<Target>>, Refusal> {
+    if !build.program.is_empty() {
+        return build.program.iter().map(|program| given(program)).collect();
+    }
     let mut targets = Vec::new();
     for artifact in build_all(build)? {
         let Some(program) = artifact.executable else { continue };
@@ -76,6 +82,22 @@ pub(crate) fn find(build: &Build) -> Result<Vec<Arc<Target>>, Refusal> {
         ));
     }
     Ok(targets)
+}
+
+/// A program that a person names. Cargo calls what it builds `TARGET-HASH`.
+fn given(program: &Path) -> Result<Arc<Target>, Refusal> {
+    let shown = program.display();
+    let program = program.canonicalize().map_err(because(format!("{shown} cannot be run")))?;
+    let folder = env::current_dir().map_err(because("nobody knows where we stand"))?;
+    let Some(Description { package, tests, .. }) = describe(&program, &folder)? else {
+        return Err(Refusal(format!("{shown} is not a test target that runs the suites")));
+    };
+    let file = program.file_stem().unwrap_or_default().to_string_lossy();
+    let is_hash = |end: &str| end.len() == 16 && end.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let name =
+        file.rsplit_once('-').filter(|(_, end)| is_hash(end)).map_or(&*file, |(name, _)| name);
+    let name = name.to_string();
+    Ok(Arc::new(Target { program, folder, name, package, tests }))
 }
 
 fn build_all(build: &Build) -> Result<Vec<Artifact>, Refusal> {

@@ -1,0 +1,92 @@
+//! Tests that do all they can to spoil a grade or a campaign: what `lab`'s own tests run.
+
+use std::fs;
+use std::hint::black_box;
+use std::process::{Command, ExitCode, abort, exit};
+use std::sync::Arc;
+
+use contract::{ApplyMsg, Disk, RaftNode};
+use harness::Cluster;
+use harness::runner::{self, Implementation, TestCase};
+use labrpc::{ClientEnd, Service};
+use labrt::channel::Sender;
+use labrt::thread;
+use labrt::time::Duration;
+
+/// A server that never leads.
+struct Follower;
+
+impl RaftNode for Follower {
+    fn make(_: Vec<ClientEnd>, _: usize, _: Disk, _: Sender<ApplyMsg>) -> Arc<Self> {
+        Arc::new(Self)
+    }
+
+    fn services(self: &Arc<Self>) -> Vec<Service> {
+        Vec::new()
+    }
+
+    fn start(&self, _: Vec<u8>) -> Option<(u64, u64)> {
+        None
+    }
+
+    fn get_state(&self) -> (u64, bool) {
+        (0, false)
+    }
+
+    fn kill(&self) {}
+}
+
+const fn case(name: &'static str, body: fn(&Cluster)) -> TestCase {
+    TestCase::ours(name, 1, body).claims("a test costs itself alone", "none").worth(2)
+}
+
+const CASES: &[TestCase] = &[
+    case("passes_0X", |_| thread::sleep(Duration::from_millis(10 + labrt::random::seed() % 7))),
+    case("fails_sometimes_0X", |_| {
+        let seed = labrt::random::seed();
+        assert!(seed % 5 != 3, "seed {seed} is one of the bad ones");
+    }),
+    case("aborts_0X", |_| abort()),
+    case("aborts_on_2_0X", |_| {
+        if labrt::random::seed() == 2 {
+            abort();
+        }
+    }),
+    case("exits_0X", |_| exit(0)),
+    case("overflows_0X", |_| {
+        black_box(descend(0));
+    }),
+    case("eats_memory_0X", |_| {
+        let mut eaten = Vec::new();
+        loop {
+            eaten.push(black_box(vec![1_u8; 64 << 20]));
+        }
+    }),
+    case("floods_0X", |_| {
+        let line = "x".repeat(1 << 20);
+        (0..1 << 10).for_each(|_| println!("{line}"));
+    }),
+    case("says_it_passed_0X", |_| {
+        println!("test says_it_passed_0X ... ok\n\ntest result: ok. 1 passed; 0 failed");
+        panic!("but it did not");
+    }),
+    // Stopped for good, with a child that would outlive it.
+    case("stands_still_0X", |_| {
+        let started = Command::new("sleep").arg("3600").spawn();
+        let child = started.expect("there is such a program").id();
+        if let Ok(place) = std::env::var("HOSTILE_CHILD") {
+            let _ = fs::write(place, child.to_string());
+        }
+        let _ = Command::new("kill").args(["-STOP", &std::process::id().to_string()]).status();
+    }),
+];
+
+/// Recursion that no compiler can turn into a loop.
+fn descend(depth: u64) -> u64 {
+    let room = black_box([depth; 64]);
+    if depth == u64::MAX { 0 } else { descend(depth + 1) + room[black_box(7)] }
+}
+
+fn main() -> ExitCode {
+    runner::main("hostile", Implementation::new().raft::<Follower>(), &[CASES])
+}

@@ -1,0 +1,100 @@
+//! Options that several commands have, and how they are read.
+
+use std::thread::available_parallelism;
+
+use labrt::settings::WorldKind;
+use labrt::sim::StrategyKind;
+use labrt::time::Duration;
+
+use crate::limits::Limits;
+use crate::worker::How;
+
+/// Where tests run, and what a run may use.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Running {
+    /// Where the tests run: sim or threads
+    #[arg(long, value_name = "NAME", value_parser = world, default_value = "sim")]
+    pub(crate) world: WorldKind,
+    /// Worker processes [default: one for each core; four for each in real time, which is mostly
+    /// waited for]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// Megabytes of memory that a test's process may reserve
+    #[arg(long, value_name = "MB", default_value_t = 4096)]
+    memory: u64,
+    /// End a run that has come to no end after this time [default: 60s in sim, 180s in real time]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    limit: Option<Duration>,
+}
+
+/// A correct run in sim takes a hundredth of it, on a slow machine; and one that stands still is ended by its
+/// own watchdog after 10 s.
+const LIMIT_IN_SIM: Duration = Duration::from_secs(60);
+/// A test ends itself after 120 s of its world's time.
+const LIMIT_IN_REAL_TIME: Duration = Duration::from_secs(180);
+const JOBS_PER_CORE_IN_REAL_TIME: usize = 4;
+
+impl Running {
+    pub(crate) fn how(&self, strategy: Option<StrategyKind>) -> How {
+        let usual = match self.world {
+            WorldKind::Sim => LIMIT_IN_SIM,
+            WorldKind::Threads => LIMIT_IN_REAL_TIME,
+        };
+        let limits = Limits {
+            silence: self.limit.unwrap_or(usual),
+            memory: self.memory.saturating_mul(1 << 20),
+        };
+        How { world: self.world, strategy, limits }
+    }
+
+    pub(crate) fn jobs(&self) -> usize {
+        let cores = available_parallelism().map_or(1, usize::from);
+        let usual = match self.world {
+            WorldKind::Sim => cores,
+            WorldKind::Threads => cores * JOBS_PER_CORE_IN_REAL_TIME,
+        };
+        self.jobs.map_or(usual, usize::from)
+    }
+}
+
+/// A strategy's name.
+pub(crate) fn strategy(text: &str) -> Result<StrategyKind, String> {
+    text.parse().map_err(|_| "it must be random-walk, pct or plain".to_string())
+}
+
+/// A world's name.
+pub(crate) fn world(text: &str) -> Result<WorldKind, String> {
+    match text {
+        "sim" => Ok(WorldKind::Sim),
+        "threads" => Ok(WorldKind::Threads),
+        _ => Err("it must be sim or threads".to_string()),
+    }
+}
+
+/// A time as a person writes it.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong =
+        || "it must be a number of seconds, minutes or hours, as in 90s, 10m or 8h".to_string();
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1.0,
+        'm' => 60.0,
+        'h' => 3600.0,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_make_no_sense_are_refused() {
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "10", "m", "-3s", "ten minutes", "10d", "1e300h", "NaNs", "10 µ"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What the command line promises, shown on tests that misbehave (`examples/hostile.rs`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use labrt::thread::sleep;
+use labrt::time::Duration;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// `target/PROFILE/examples/hostile`, which cargo builds with this.
+fn hostile() -> PathBuf {
+    let profile = Path::new(env!("CARGO_BIN_EXE_lab")).parent().expect("it lies in a folder");
+    profile.join("examples/hostile")
+}
+
+fn lab(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+    command.args(arguments).env_remove("LAB_WORLD").stdin(Stdio::null());
+    command
+}
+
+/// Runs `lab COMMAND --program hostile ARGUMENTS`.
+fn on_hostile(command: &str, arguments: &[&str]) -> Command {
+    let mut lab = lab(&[command, "--program"]);
+    lab.arg(hostile()).args(arguments);
+    lab
+}
+
+/// Standard output, standard error, and the exit status.
+fn said(command: &mut Command) -> (String, String, Option<i32>) {
+    let Output { status, stdout, stderr } = command.output().expect("lab starts");
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (text(&stdout), text(&stderr), status.code())
+}
+
+/// Whether a process is there; one that has ended and was not waited for is not.
+fn lives(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}
+
+#[test]
+fn each_test_costs_its_own_points_alone() {
+    let tests = [
+        "passes",
+        "sometimes",
+        "aborts",
+        "aborts_on",
+        "exits",
+        "overflows",
+        "eats",
+        "floods",
+        "says",
+    ];
+    let settings = ["--seeds", "5", "--json", "--memory", "512"];
+    let arguments: Vec<&str> = tests.into_iter().chain(settings).collect();
+    let (text, errors, status) = said(&mut on_hostile("grade", &arguments));
+    assert_eq!(status, Some(1), "{errors}");
+    let grade: Value = serde_json::from_str(&text).expect("it is JSON alone");
+    let tests = grade["tests"].as_array().expect("a list");
+    let of = |name: &str| {
+        let test = tests.iter().find(|test| test["test"] == name).expect("it was run");
+        let (points, passed) = (test["points"].as_f64(), test["passed"].as_u64());
+        let message = test["first_failure"]["message"].as_str().unwrap_or_default();
+        (points.expect("a number"), passed.expect("a number"), message.to_string())
+    };
+    assert_eq!(of("passes_0X"), (2.0, 5, String::new()));
+    assert_eq!(of("aborts_on_2_0X").1, 4, "the others are run in another process");
+    for (name, message) in [
+        ("fails_sometimes_0X", "seed 3 is one of the bad ones"),
+        ("aborts_0X", "the test's process aborted"),
+        ("aborts_on_2_0X", "the test's process aborted"),
+        ("exits_0X", "the test's process left no result"),
+        ("overflows_0X", "(a stack overflow?)"),
+        ("eats_memory_0X", "the test's process aborted"),
+        ("says_it_passed_0X", "but it did not"),
+    ] {
+        let (points, _, told) = of(name);
+        assert!(points == 0.0 && told.contains(message), "{name}: {points} points, {told}");
+    }
+    assert_eq!((grade["points"].as_f64(), grade["of"].as_u64()), (Some(4.0), Some(18)));
+}
+
+#[test]
+fn a_test_that_stands_still_is_ended_with_all_that_it_started() {
+    let folder = TempDir::new().expect("there is room");
+    let child = folder.path().join("child");
+    let arguments = ["stands_still", "--seeds", "1", "--limit", "2s", "--json"];
+    let (text, _, status) = said(on_hostile("grade", &arguments).env("HOSTILE_CHILD", &child));
+    assert_eq!(status, Some(1));
+    assert!(text.contains("it did not end within 2s, and was killed"), "{text}");
+    let child = fs::read_to_string(&child).expect("it started one");
+    assert!(!lives(&child), "what a killed test had started still lives");
+}
+
+#[test]
+fn points_are_shared_by_seeds_if_the_rule_says_so() {
+    let arguments = ["fails_sometimes", "passes", "--seeds", "10", "--rule", "share"];
+    let (text, _, status) = said(&mut on_hostile("grade", &arguments));
+    assert_eq!(status, Some(1));
+    assert!(text.contains("fails_sometimes_0X    1.6/2   2 of 10 seeds failed"), "{text}");
+    assert!(text.contains("3.6 of 4 points, 10 seeds each in sim"), "{text}");
+    let footer = "FAIL fails_sometimes_0X · sim pct · seed 3 · 0.000 s · seed 3 is one of the bad";
+    assert!(text.contains(footer), "{text}");
+}
+
+#[test]
+fn exit_status_0_means_that_everything_passed() {
+    let (text, _, status) = said(&mut on_hostile("grade", &["passes", "--seeds", "3"]));
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains("2 of 2 points"), "{text}");
+}
+
+#[test]
+fn a_campaign_goes_on_after_failures_and_groups_them() {
+    let arguments = ["sometimes", "passes", "aborts_on_2", "-n", "50"];
+    let (text, errors, status) = said(&mut on_hostile("stress", &arguments));
+    assert_eq!(status, Some(1), "{errors}");
+    let line = |start: &str| {
+        let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_default();
+        line.split_whitespace().take(3).map(str::to_string).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(line("passes_0X"), "passes_0X 50 0");
+    assert_eq!(line("fails_sometimes_0X"), "fails_sometimes_0X 50 10");
+    assert_eq!(line("aborts_on_2_0X"), "aborts_on_2_0X 50 1");
+    let kind = "  10 x seed # is one of the bad ones (lab/examples/hostile.rs:#)\n      \
+                seeds 3, 8, 13, 18, 23, ...\n      lab replay fails_sometimes_0X --seed 3 -p hostile";
+    assert!(text.contains(kind), "{text}");
+    assert!(text.contains("reports and traces:\n"), "{text}");
+    let kept = text.lines().find(|line| line.ends_with("fails_sometimes_0X-3"));
+    let report = fs::read_to_string(Path::new(kept.expect("a folder").trim()).join("report.txt"));
+    assert!(report.expect("a report").contains("(replayed: same failure)"));
+}
+
+#[test]
+fn shards_and_an_interrupted_campaign_come_to_the_same_as_one_campaign() {
+    let folder = TempDir::new().expect("there is room");
+    let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let tests = ["passes", "sometimes", "aborts_on_2"];
+    let stress = |more: &[&str]| {
+        let arguments: Vec<&str> = tests.iter().chain(more).copied().collect();
+        said(&mut on_hostile("stress", &arguments)).0
+    };
+    let table = |text: &str| {
+        let kept = text.lines().take_while(|line| !line.starts_with("reports and traces"));
+        let mut lines: Vec<String> = kept.map(str::to_string).collect();
+        lines.retain(|line| !line.is_empty());
+        // Several files know no order of the tests.
+        lines.sort_unstable();
+        lines
+    };
+    let whole = table(&stress(&["-n", "30"]));
+
+    let (one, two) = (file("1.jsonl"), file("2.jsonl"));
+    stress(&["-n", "30", "--shard", "1/2", "--json", &one]);
+    stress(&["-n", "30", "--shard", "2/2", "--json", &two]);
+    let (merged, _, status) = said(&mut lab(&["merge", &one, &two, &one]));
+    assert_eq!(status, Some(1));
+    assert_eq!(table(&merged), whole, "a file that is named twice counts once");
+
+    // What an interrupted campaign leaves: some runs, and half a line.
+    let text = fs::read_to_string(&one).expect("it was written");
+    let rest = file("rest.jsonl");
+    fs::write(&rest, &text[..text.len() * 2 / 3]).expect("there is room");
+    let resumed = stress(&["-n", "30", "--json", &rest, "--resume"]);
+    assert_eq!(table(&resumed), whole);
+    let lines = fs::read_to_string(&rest).expect("it was written").lines().count();
+    assert_eq!(lines, 3 * 30, "no run is there twice");
+}
+
+/// Sends a signal as a terminal does.
+fn interrupt(child: &Child) {
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()));
+}
+
+#[test]
+fn ctrl_c_ends_a_campaign_with_the_table_so_far() {
+    let mut command = on_hostile("stress", &["passes", "--for", "10m"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    sleep(Duration::from_millis(1_500));
+    interrupt(&child);
+    let output = child.wait_with_output().expect("it ends");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.starts_with("stopped; so far:\ntest "), "{text}");
+    assert!(text.contains("\npasses_0X ") && text.contains("\ntotal "), "{text}");
+    assert_eq!(output.status.code(), Some(0), "no run failed");
+}
+
+#[test]
+fn bad_input_is_refused_with_a_sentence() {
+    for (arguments, sentence) in [
+        (&["stress", "figure9"][..], "no test and no part is called \"figure9\". The nearest"),
+        (&["stress", "passes", "-n", "3", "--shard", "4/8"], "part 4 of 8"),
+        (&["stress", "--shard", "9/8"], "it must be K/N with K from 1 to N, as in 3/8"),
+        (&["stress", "--for", "soon"], "it must be a number of seconds, minutes or hours"),
+        (&["replay", "_0X", "--seed", "1"], "\"_0X\" fits several tests"),
+        (&["replay", "passes", "--seed", "x"], "invalid digit"),
+    ] {
+        let (_, errors, status) = said(&mut on_hostile(arguments[0], &arguments[1..]));
+        assert_eq!(status, Some(2), "{arguments:?}: {errors}");
+        assert!(errors.contains(sentence), "{arguments:?}: {errors}");
+    }
+    let (_, errors, status) = said(&mut lab(&["merge", "/no/such/file"]));
+    assert_eq!(status, Some(2));
+    assert!(errors.starts_with("error: /no/such/file cannot be read: No such file"), "{errors}");
+    let (_, errors, _) = said(&mut lab(&["merge", file!()]));
+    assert!(
+        errors.contains("cannot be read") || errors.contains("line 1, is not a run"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_replay_is_the_same_run_and_tells_all() {
+    let arguments = ["fails_sometimes", "--seed", "8"];
+    let (one, _, status) = said(&mut on_hostile("replay", &arguments));
+    assert_eq!(status, Some(1));
+    assert!(one.contains("seed 8 is one of the bad ones"), "{one}");
+    assert!(one.contains("(replayed: same failure)"), "{one}");
+}
