@@ -167,6 +167,10 @@ fn snapshot_overtakes(kv: &KvCluster) {
         servers.end_partition();
         sleep(script.duration(ms(100)..secs(1)));
         served.end();
+        // The others may have more for it. It gets that while nobody adds to it.
+        (0..2).for_each(|client| kv.confine(client, &[]));
+        sleep(secs(1));
+        (0..2).for_each(|client| kv.confine(client, &[leader, companion]));
         must_elect(servers, leader);
         kv.confine(2, &[leader]);
         kv.client(2).get("shared 0");
