@@ -25,11 +25,46 @@ const BATCH: Duration = Duration::from_millis(1_000);
 const FIRST_BATCH: u64 = 4;
 const BATCH_MAX: u64 = 2_000;
 
+/// Which seeds each test is run on, in this order.
+#[derive(Clone, Debug)]
+pub(crate) enum Seeds {
+    Range(RangeInclusive<u64>),
+    /// Chosen by somebody, and perhaps a secret.
+    List(Arc<[u64]>),
+}
+
+impl Seeds {
+    /// The seed at this place, if there are so many.
+    fn at(&self, place: u64) -> Option<u64> {
+        match self {
+            Self::Range(range) => {
+                range.start().checked_add(place).filter(|seed| range.contains(seed))
+            }
+            Self::List(list) => list.get(usize::try_from(place).ok()?).copied(),
+        }
+    }
+
+    /// How many there are; all of u64 counts as one less.
+    pub(crate) fn count(&self) -> u64 {
+        match self {
+            Self::Range(range) => (range.end() - range.start()).saturating_add(1),
+            Self::List(list) => list.len() as u64,
+        }
+    }
+
+    pub(crate) fn contains(&self, seed: u64) -> bool {
+        match self {
+            Self::Range(range) => range.contains(&seed),
+            Self::List(list) => list.contains(&seed),
+        }
+    }
+}
+
 /// What is to be run.
 pub(crate) struct Plan {
     pub(crate) tests: Vec<Selected>,
     /// Of each test.
-    pub(crate) seeds: RangeInclusive<u64>,
+    pub(crate) seeds: Seeds,
     /// When no new batch is begun any more.
     pub(crate) until: Option<Instant>,
     /// Runs that are there already, by place of the test and seed.
@@ -51,7 +86,7 @@ pub(crate) enum News {
 /// What workers take turns at.
 struct Queue {
     tests: Vec<Progress>,
-    seeds: RangeInclusive<u64>,
+    seeds: Seeds,
     until: Option<Instant>,
     done: HashSet<(usize, u64)>,
     world: WorldKind,
@@ -68,28 +103,24 @@ struct Progress {
 
 impl Queue {
     /// The next batch: a test's place, and seeds.
-    fn take(&mut self) -> Option<(usize, RangeInclusive<u64>)> {
+    fn take(&mut self) -> Option<(usize, Vec<u64>)> {
         if self.until.is_some_and(|until| Instant::now() >= until) {
             return None;
         }
-        let (first, last) = (*self.seeds.start(), *self.seeds.end());
-        // As many as there are, less one, so that all of u64 can be said.
-        let count_less_one = last - first;
         loop {
-            let places = 0..self.tests.len();
-            let place = places
-                .filter(|&place| self.tests[place].given <= count_less_one)
-                .min_by_key(|&place| self.tests[place].given)?;
-            let begin = first + self.tests[place].given;
-            if self.done.contains(&(place, begin)) {
-                self.tests[place].given += 1;
-                continue;
+            let has_more = |&place: &usize| self.seeds.at(self.tests[place].given).is_some();
+            let places = (0..self.tests.len()).filter(has_more);
+            let place = places.min_by_key(|&place| self.tests[place].given)?;
+            let begin = self.tests[place].given;
+            let batch = (begin..begin.saturating_add(self.batch(place)))
+                .map_while(|number| self.seeds.at(number));
+            let seeds: Vec<u64> = batch.collect();
+            self.tests[place].given += seeds.len() as u64;
+            let open = |seed: &u64| !self.done.contains(&(place, *seed));
+            let seeds: Vec<u64> = seeds.into_iter().filter(open).collect();
+            if !seeds.is_empty() {
+                return Some((place, seeds));
             }
-            let longest = self.batch(place).min((last - begin).saturating_add(1));
-            let is_open = |seed: &u64| !self.done.contains(&(place, *seed));
-            let count = (begin..=last).take(longest as usize).take_while(is_open).count() as u64;
-            self.tests[place].given += count;
-            return Some((place, begin..=begin + (count - 1)));
         }
     }
 
@@ -126,7 +157,7 @@ pub(crate) fn start(plan: Plan, stop: &Stop) -> Receiver<News> {
                 && let Some((place, seeds)) = queue.with(Queue::take)
             {
                 let _ = tell.send(News::Began(place));
-                let ran = worker::run(&tests[place], seeds, &how, &stop, &mut |run| {
+                let ran = worker::run(&tests[place], &seeds, &how, &stop, &mut |run| {
                     queue.with(|queue| {
                         queue.tests[place].ended += 1;
                         queue.tests[place].took += run.took;
@@ -148,10 +179,10 @@ pub(crate) fn start(plan: Plan, stop: &Stop) -> Receiver<News> {
 mod tests {
     use super::*;
 
-    fn queue(tests: usize, seeds: RangeInclusive<u64>, done: &[(usize, u64)]) -> Queue {
+    fn queue(tests: usize, range: RangeInclusive<u64>, done: &[(usize, u64)]) -> Queue {
         Queue {
             tests: (0..tests).map(|_| Progress::default()).collect(),
-            seeds,
+            seeds: Seeds::Range(range),
             until: None,
             done: done.iter().copied().collect(),
             world: WorldKind::Sim,
@@ -160,7 +191,8 @@ mod tests {
 
     fn taken(queue: &mut Queue) -> Vec<(usize, u64)> {
         let batches = std::iter::from_fn(|| queue.take());
-        let runs = batches.flat_map(|(place, seeds)| seeds.map(move |seed| (place, seed)));
+        let runs =
+            batches.flat_map(|(place, seeds)| seeds.into_iter().map(move |seed| (place, seed)));
         let mut runs: Vec<_> = runs.collect();
         runs.sort_unstable();
         runs
@@ -184,12 +216,12 @@ mod tests {
     #[test]
     fn a_batch_takes_about_a_second() {
         let mut queue = queue(1, 0..=u64::MAX, &[]);
-        assert_eq!(queue.take(), Some((0, 0..=3)), "nothing is known yet");
+        assert_eq!(queue.take(), Some((0, vec![0, 1, 2, 3])), "nothing is known yet");
         queue.tests[0].ended = 4;
         queue.tests[0].took = Duration::from_millis(40);
-        assert_eq!(queue.take(), Some((0, 4..=103)));
+        assert_eq!(queue.take(), Some((0, (4..=103).collect())));
         queue.tests[0].took = Duration::from_secs(400);
-        assert_eq!(queue.take(), Some((0, 104..=104)));
+        assert_eq!(queue.take(), Some((0, vec![104])));
     }
 
     #[test]

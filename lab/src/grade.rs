@@ -14,7 +14,7 @@ use labrt::settings::WorldKind;
 use labrt::time::Duration;
 use serde::Serialize;
 
-use crate::campaign::{self, News, Plan};
+use crate::campaign::{self, News, Plan, Seeds};
 use crate::options::Running;
 use crate::progress::Progress;
 use crate::record::{Key, Record};
@@ -22,6 +22,7 @@ use crate::refusal::{Refusal, because};
 use crate::report;
 use crate::selection::{self, Selected};
 use crate::stress::in_world;
+use crate::submissions;
 use crate::tally::Tally;
 use crate::targets::{self, Build};
 use crate::worker::{self, How, Outcome, Run, Stop};
@@ -38,13 +39,28 @@ use crate::worker::{self, How, Outcome, Run, Stop};
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// Parts (2A), tests, or pieces of their names [default: all tests]
-    tests: Vec<String>,
+    pub(crate) tests: Vec<String>,
     /// Seeds that each test is run on, from 0
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// What a test is worth if some seeds fail
     #[arg(long, value_name = "RULE", default_value = "all")]
-    rule: Rule,
+    pub(crate) rule: Rule,
+    /// Use the seeds in this file instead, numbers with white space between them
+    #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
+    seed_file: Option<PathBuf>,
+    /// Grade every folder in this one, each locked in with a clean kit (needs --kit)
+    #[arg(long, value_name = "DIR", requires = "kit", conflicts_with_all = ["json", "junit", "gradescope"])]
+    submissions: Option<PathBuf>,
+    /// The clean kit that submissions are put into, as lab new makes it
+    #[arg(long, value_name = "DIR", requires = "submissions")]
+    pub(crate) kit: Option<PathBuf>,
+    /// The table of a class: a row for each submission
+    #[arg(long, value_name = "FILE", default_value = "grades.csv")]
+    pub(crate) out: PathBuf,
+    /// Where each submission's report is written
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    pub(crate) reports: PathBuf,
     /// Print the grade as JSON, and nothing else
     #[arg(long)]
     json: bool,
@@ -55,7 +71,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     gradescope: Option<PathBuf>,
     #[command(flatten)]
-    running: Running,
+    pub(crate) running: Running,
     #[command(flatten)]
     build: Build,
 }
@@ -188,14 +204,27 @@ impl TestGrade {
     }
 }
 
+impl Args {
+    pub(crate) fn seeds(&self) -> Result<Seeds, Refusal> {
+        match &self.seed_file {
+            Some(path) => submissions::read_seeds(path),
+            None => Ok(Seeds::Range(0..=self.seeds - 1)),
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
-    let targets = targets::find(&args.build)?;
-    let selected = selection::select(&targets, &args.tests)?;
-    let how = args.running.how(None);
     let stop = Stop::default();
     let on_signal = stop.clone();
     ctrlc::set_handler(move || on_signal.now()).map_err(because("Ctrl-C cannot be caught"))?;
-    let grade = grade(args, &selected, &how, &stop)?;
+    if let Some(submissions) = &args.submissions {
+        return submissions::run(args, submissions, &stop);
+    }
+    let seeds = args.seeds()?;
+    let targets = targets::find(&args.build)?;
+    let selected = selection::select(&targets, &args.tests)?;
+    let how = args.running.how(None);
+    let grade = grade(args, &seeds, &selected, &how, &stop)?;
     if stop.is_now() {
         return Err(Refusal::new("stopped: nothing is graded"));
     }
@@ -217,9 +246,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
 }
 
 /// Runs all tests on all seeds.
-fn grade(args: &Args, selected: &[Selected], how: &How, stop: &Stop) -> Result<Grade, Refusal> {
+pub(crate) fn grade(
+    args: &Args,
+    seeds: &Seeds,
+    selected: &[Selected],
+    how: &How,
+    stop: &Stop,
+) -> Result<Grade, Refusal> {
     let (tests, _) = in_world(selected.to_vec(), args.running.world);
-    let seeds = 0..=args.seeds - 1;
     let plan = Plan {
         tests: tests.clone(),
         seeds: seeds.clone(),
@@ -230,7 +264,7 @@ fn grade(args: &Args, selected: &[Selected], how: &How, stop: &Stop) -> Result<G
     };
     let mut tried: Vec<Tried> = tests.iter().map(|_| Tried::default()).collect();
     let nothing = Tally::of(tests.iter().map(Key::of));
-    let mut progress = Progress::begin(&tests, &seeds, None, &nothing);
+    let mut progress = Progress::begin(&tests, seeds, None, &nothing);
     let mut broken = None;
     for news in &campaign::start(plan, stop) {
         match news {
@@ -258,7 +292,7 @@ fn grade(args: &Args, selected: &[Selected], how: &How, stop: &Stop) -> Result<G
     let tests: Vec<TestGrade> = selected.iter().map(of_world).collect();
     Ok(Grade {
         world: args.running.world.name(),
-        seeds: args.seeds,
+        seeds: seeds.count(),
         rule: args.rule,
         points: tests.iter().map(|test| test.points).sum(),
         of: tests.iter().map(|test| test.of).sum(),
@@ -275,7 +309,7 @@ pub(crate) fn points(points: f64) -> String {
     if points.fract() == 0.0 { format!("{points:.0}") } else { format!("{points:.1}") }
 }
 
-fn scoreboard(grade: &Grade) -> String {
+pub(crate) fn scoreboard(grade: &Grade) -> String {
     let mut text = String::new();
     let width = grade.tests.iter().map(|test| test.test.len()).max().unwrap_or_default();
     let groups = grade.tests.chunk_by(TestGrade::is_of_same_part);
@@ -293,13 +327,17 @@ fn scoreboard(grade: &Grade) -> String {
         text.push('\n');
     }
     let Grade { seeds, world, .. } = grade;
-    let rule = match grade.rule {
-        Rule::All => "a test's points need all of its seeds",
-        Rule::Share => "a test's points are shared by its seeds",
-    };
+    let rule = rule_in_words(grade.rule);
     let (earned, of) = (points(grade.points), grade.of);
     let _ = writeln!(text, "{earned} of {of} points, {seeds} seeds each in {world}; {rule}");
     text
+}
+
+pub(crate) fn rule_in_words(rule: Rule) -> &'static str {
+    match rule {
+        Rule::All => "a test's points need all of its seeds",
+        Rule::Share => "a test's points are shared by its seeds",
+    }
 }
 
 fn score_line(text: &mut String, width: usize, test: &TestGrade) {
@@ -321,7 +359,11 @@ fn score_line(text: &mut String, width: usize, test: &TestGrade) {
 }
 
 /// The last lines of the first failure, which say how to have it again.
-fn first_footer(grade: &Grade, selected: &[Selected], how: &How) -> Result<String, Refusal> {
+pub(crate) fn first_footer(
+    grade: &Grade,
+    selected: &[Selected],
+    how: &How,
+) -> Result<String, Refusal> {
     let mut both = grade.tests.iter().zip(selected);
     let first = both.find_map(|(test, selected)| Some((test.first_failure.as_ref()?, selected)));
     let Some((failure, test)) = first else { return Ok(String::new()) };

@@ -1,9 +1,10 @@
-//! What a test's process may use.
+//! What a test's process may use, and what it sees.
 //!
 //! A process cannot be limited from outside before it starts, so it starts as this program, limits
-//! itself, and becomes the test.
+//! itself, and becomes the test. One that nobody trusts becomes the test inside a [`Sandbox`].
 
 use std::env;
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::refusal::{Refusal, because};
+use crate::sandbox::Sandbox;
 
 /// Limits of one process.
 #[derive(Clone, Debug)]
@@ -21,40 +23,69 @@ pub(crate) struct Limits {
     pub(crate) silence: Duration,
     /// Bytes of memory that it may reserve.
     pub(crate) memory: u64,
+    /// Where it is locked in, if nobody trusts it.
+    pub(crate) sandbox: Option<Sandbox>,
 }
 
 /// The largest file that a test may write.
 const FILE_BYTES_MAX: u64 = 1 << 30;
+/// Processes and threads of a user whom nobody trusts. A simulated run has a handful of threads; one
+/// in real time some hundreds.
+const PROCESSES_MAX: u64 = 4096;
 
 /// Run a program within limits; what `lab` starts its workers with.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[arg(long)]
     memory: u64,
+    /// Become this user, who may have few processes
+    #[arg(long)]
+    user: Option<u32>,
     program: PathBuf,
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<String>,
+    arguments: Vec<OsString>,
 }
 
 impl Limits {
-    /// A command that becomes `program`, within limits; arguments are still to be added.
-    pub(crate) fn command(&self, program: &Path) -> io::Result<Command> {
+    /// A command that becomes `program` in `folder`, within limits; arguments are still to be added.
+    /// In a sandbox it may write to `scratch` alone.
+    pub(crate) fn command(
+        &self,
+        program: &Path,
+        folder: &Path,
+        scratch: &Path,
+    ) -> io::Result<Command> {
         let mut command = Command::new(env::current_exe()?);
-        command.args(["limited", "--memory", &self.memory.to_string()]).arg(program).arg("--");
+        command.args(["limited", "--memory", &self.memory.to_string()]);
+        let Some(sandbox) = &self.sandbox else {
+            command.arg("--").arg(program).current_dir(folder);
+            return Ok(command);
+        };
+        if let Some(user) = sandbox.user {
+            command.args(["--user", &user.to_string()]);
+            std::os::unix::fs::chown(scratch, Some(user), Some(user))?;
+        }
+        command.arg("--").args(sandbox.arguments(folder, &[scratch])).arg(program);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/tmp");
         Ok(command)
     }
 }
 
 /// Limits this process, and becomes the program. Comes back only if that fails.
 pub(crate) fn become_limited(args: &Args) -> Refusal {
-    let both = |most| Rlimit { current: Some(most), maximum: Some(most) };
-    for (resource, most) in
-        [(Resource::As, args.memory), (Resource::Fsize, FILE_BYTES_MAX), (Resource::Core, 0)]
-    {
-        if let Err(error) = setrlimit(resource, both(most)) {
+    let processes = args.user.map(|_| (Resource::Nproc, PROCESSES_MAX));
+    let usual =
+        [(Resource::As, args.memory), (Resource::Fsize, FILE_BYTES_MAX), (Resource::Core, 0)];
+    for (resource, most) in usual.into_iter().chain(processes) {
+        let both = Rlimit { current: Some(most), maximum: Some(most) };
+        if let Err(error) = setrlimit(resource, both) {
             return because("the limits could not be set")(error);
         }
     }
-    let error = Command::new(&args.program).args(&args.arguments).exec();
-    because(format!("{} could not be started", args.program.display()))(error)
+    let mut command = Command::new(&args.program);
+    command.args(&args.arguments);
+    if let Some(user) = args.user {
+        command.uid(user).gid(user);
+    }
+    because(format!("{} could not be started", args.program.display()))(command.exec())
 }

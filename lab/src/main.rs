@@ -13,6 +13,7 @@
 //! | `campaign` | many tests on several workers: who runs what next |
 //! | `record`, `tally` | what is kept of a run; what many come to |
 //! | `grade`, `report` | the scoreboard, for people and for other programs |
+//! | `submissions`, `sandbox` | a whole class, each submission locked in |
 //! | `stress`, `progress`, `artefacts` | seeds upon seeds; what a person sees of it, and keeps |
 //! | `merge` | one table of the runs of many machines |
 //! | `replay` | one run again, with everything it says |
@@ -28,8 +29,10 @@ mod record;
 mod refusal;
 mod replay;
 mod report;
+mod sandbox;
 mod selection;
 mod stress;
+mod submissions;
 mod tally;
 mod targets;
 mod worker;

@@ -43,6 +43,7 @@ impl Running {
         let limits = Limits {
             silence: self.limit.unwrap_or(usual),
             memory: self.memory.saturating_mul(1 << 20),
+            sandbox: None,
         };
         How { world: self.world, strategy, limits }
     }

@@ -1,11 +1,11 @@
 //! How far a campaign is: bars for a person at a terminal, plain lines for everybody else.
 
 use std::io::{self, IsTerminal as _};
-use std::ops::RangeInclusive;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use labrt::time::{Duration, Instant};
 
+use crate::campaign::Seeds;
 use crate::record::{Key, Record};
 use crate::selection::Selected;
 use crate::tally::Tally;
@@ -44,12 +44,12 @@ impl Progress {
     /// `tally` counts what an earlier campaign ran.
     pub(crate) fn begin(
         tests: &[Selected],
-        seeds: &RangeInclusive<u64>,
+        seeds: &Seeds,
         time: Option<Duration>,
         tally: &Tally,
     ) -> Self {
         // With a limit of time nobody knows how many there will be.
-        let length = time.is_none().then(|| seeds.end() - seeds.start() + 1);
+        let length = time.is_none().then(|| seeds.count());
         let total = length.map(|length| length * tests.len() as u64);
         let one = |test: &Selected| {
             let name = test.test().name.clone();

@@ -15,7 +15,7 @@ use labrt::thread::{self, JoinHandle};
 use labrt::time::{Duration, Instant};
 
 use crate::artefacts::{self, Artefacts};
-use crate::campaign::{self, News, Plan};
+use crate::campaign::{self, News, Plan, Seeds};
 use crate::merge;
 use crate::options::{Running, duration, strategy};
 use crate::progress::Progress;
@@ -97,12 +97,12 @@ impl Shard {
 }
 
 impl Args {
-    fn seeds(&self) -> Result<RangeInclusive<u64>, Refusal> {
+    fn seeds(&self) -> Result<Seeds, Refusal> {
         let endless = u64::MAX - self.first_seed;
         let usual = if self.time.is_some() { endless } else { RUNS };
         let count = self.runs.unwrap_or(usual).min(endless);
         let shard = self.shard.unwrap_or(Shard { part: 1, of: 1 });
-        shard.of(self.first_seed, count).ok_or_else(|| {
+        shard.of(self.first_seed, count).map(Seeds::Range).ok_or_else(|| {
             Refusal(format!(
                 "part {} of {} of {count} seeds is empty: give more runs (-n), or fewer parts",
                 shard.part, shard.of
@@ -246,7 +246,7 @@ pub(crate) fn in_world(tests: Vec<Selected>, world: WorldKind) -> (Vec<Selected>
 fn earlier_runs(
     args: &Args,
     tests: &[Selected],
-    seeds: &RangeInclusive<u64>,
+    seeds: &Seeds,
     tally: &mut Tally,
 ) -> Result<HashSet<(usize, u64)>, Refusal> {
     let mut done = HashSet::new();
@@ -258,7 +258,7 @@ fn earlier_runs(
     for record in merge::read(path)? {
         let same_kind = record.world == world && record.strategy.as_deref() == strategy;
         let place = places.get(&record.key());
-        if let Some(&place) = place.filter(|_| same_kind && seeds.contains(&record.seed))
+        if let Some(&place) = place.filter(|_| same_kind && seeds.contains(record.seed))
             && done.insert((place, record.seed))
         {
             tally.add(&record);

@@ -3,15 +3,18 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use harness::runner::protocol::{Description, Event, Request, TestInfo, VARIABLE};
 use serde::Deserialize;
 use tempfile::TempDir;
 
+use crate::limits::Limits;
 use crate::refusal::{Refusal, because};
 
 /// Which crates, and how they are built.
@@ -30,6 +33,9 @@ pub(crate) struct Build {
     #[arg(long)]
     debug: bool,
 }
+
+/// Limits of a program that is ours to trust, when it is asked what it has.
+const TRUSTED: Limits = Limits { silence: Duration::from_secs(60), memory: 4 << 30, sandbox: None };
 
 /// A program that runs suites.
 #[derive(Debug)]
@@ -65,11 +71,23 @@ pub(crate) fn find(build: &Build) -> Result<Vec<Arc<Target>>, Refusal> {
     if !build.program.is_empty() {
         return build.program.iter().map(|program| given(program)).collect();
     }
+    asked(build_all(build)?, &TRUSTED)
+}
+
+/// Those of the programs that cargo's messages tell of which run the suites.
+///
+/// # Errors
+/// If none does.
+pub(crate) fn among(messages: &str, limits: &Limits) -> Result<Vec<Arc<Target>>, Refusal> {
+    asked(messages.lines().filter_map(test_artifact).collect(), limits)
+}
+
+fn asked(artifacts: Vec<Artifact>, limits: &Limits) -> Result<Vec<Arc<Target>>, Refusal> {
     let mut targets = Vec::new();
-    for artifact in build_all(build)? {
+    for artifact in artifacts {
         let Some(program) = artifact.executable else { continue };
         let folder = artifact.manifest_path.parent().unwrap_or(Path::new(".")).to_path_buf();
-        if let Some(Description { package, tests, .. }) = describe(&program, &folder)? {
+        if let Some(Description { package, tests, .. }) = describe(&program, &folder, limits)? {
             let name = artifact.target.name;
             targets.push(Arc::new(Target { program, folder, name, package, tests }));
         }
@@ -84,12 +102,18 @@ pub(crate) fn find(build: &Build) -> Result<Vec<Arc<Target>>, Refusal> {
     Ok(targets)
 }
 
+/// What a line of cargo's tells, if that is of a test target.
+fn test_artifact(line: &str) -> Option<Artifact> {
+    let artifact: Artifact = serde_json::from_str(line).ok()?;
+    artifact.target.kind.iter().any(|kind| kind == "test").then_some(artifact)
+}
+
 /// A program that a person names. Cargo calls what it builds `TARGET-HASH`.
 fn given(program: &Path) -> Result<Arc<Target>, Refusal> {
     let shown = program.display();
     let program = program.canonicalize().map_err(because(format!("{shown} cannot be run")))?;
     let folder = env::current_dir().map_err(because("nobody knows where we stand"))?;
-    let Some(Description { package, tests, .. }) = describe(&program, &folder)? else {
+    let Some(Description { package, tests, .. }) = describe(&program, &folder, &TRUSTED)? else {
         return Err(Refusal(format!("{shown} is not a test target that runs the suites")));
     };
     let file = program.file_stem().unwrap_or_default().to_string_lossy();
@@ -115,9 +139,7 @@ fn build_all(build: &Build) -> Result<Vec<Artifact>, Refusal> {
     let mut child = command.spawn().map_err(because("cargo could not be started"))?;
     let messages = child.stdout.take().map(BufReader::new);
     let lines = messages.into_iter().flat_map(|messages| messages.lines().map_while(Result::ok));
-    let artifacts = lines.filter_map(|line| serde_json::from_str::<Artifact>(&line).ok());
-    let tests = artifacts.filter(|artifact| artifact.target.kind.iter().any(|kind| kind == "test"));
-    let tests: Vec<Artifact> = tests.collect();
+    let tests: Vec<Artifact> = lines.filter_map(|line| test_artifact(&line)).collect();
     let status = child.wait().map_err(because("cargo could not be waited for"))?;
     match status.success() {
         true => Ok(tests),
@@ -126,22 +148,25 @@ fn build_all(build: &Build) -> Result<Vec<Artifact>, Refusal> {
 }
 
 /// Asks a program what suites it has; none if it is another kind of test.
-fn describe(program: &Path, folder: &Path) -> Result<Option<Description>, Refusal> {
+fn describe(
+    program: &Path,
+    folder: &Path,
+    limits: &Limits,
+) -> Result<Option<Description>, Refusal> {
     let what = || format!("{} could not be asked for its tests", program.display());
     let answers = TempDir::with_prefix("lab-").map_err(because(what()))?;
     let path = answers.path().join("answer.jsonl");
-    let answer = File::create_new(&path).map_err(because(what()))?;
-    drop(answer);
-    // The target unlinks the file that it is told of; the second name is for us.
-    let ours = answers.path().join("ours.jsonl");
-    fs::hard_link(&path, &ours).map_err(because(what()))?;
+    // The target unlinks the file that it is told of.
+    let answer = File::options().create_new(true).read(true).write(true).open(&path);
+    let mut answer = answer.map_err(because(what()))?;
+    open_to_all(&path).map_err(because(what()))?;
     let request = serde_json::to_string(&Request::new(path, None)).map_err(because(what()))?;
     // Another kind of test knows nothing of requests: all it may do is to list what it has.
-    let mut command = Command::new(program);
-    command.arg("--list").env(VARIABLE, request).current_dir(folder);
-    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let mut command = limits.command(program, folder, answers.path()).map_err(because(what()))?;
+    command.arg("--list").env(VARIABLE, request).stdin(Stdio::null()).stdout(Stdio::null());
     let output = command.output().map_err(because(what()))?;
-    let text = fs::read_to_string(&ours).map_err(because(what()))?;
+    let mut text = String::new();
+    answer.read_to_string(&mut text).map_err(because(what()))?;
     match text.lines().next().map(serde_json::from_str) {
         Some(Ok(Event::Describes(description))) => Ok(Some(description)),
         _ if output.status.success() => Ok(None),
@@ -149,4 +174,9 @@ fn describe(program: &Path, folder: &Path) -> Result<Option<Description>, Refusa
             Err(Refusal(format!("{}: {}", what(), String::from_utf8_lossy(&output.stderr).trim())))
         }
     }
+}
+
+/// Has a file be written by whatever user a test runs as; the folder that it is in is closed.
+pub(crate) fn open_to_all(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666))
 }

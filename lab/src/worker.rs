@@ -7,7 +7,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::ops::RangeInclusive;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use harness::Summary;
 use harness::runner::describe_exit;
-use harness::runner::protocol::{Batch, Event, Request, VARIABLE};
+use harness::runner::protocol::{Batch, Event, Request, VARIABLE, ranges};
 use labrt::settings::WorldKind;
 use labrt::sim::StrategyKind;
 use labrt::thread;
@@ -25,6 +24,7 @@ use tempfile::TempDir;
 
 use crate::limits::Limits;
 use crate::selection::Selected;
+use crate::targets::{Target, open_to_all};
 
 /// How often a worker looks for news.
 const LOOK_EVERY: Duration = Duration::from_millis(3);
@@ -81,24 +81,24 @@ impl Stop {
 /// If no process can be started.
 pub(crate) fn run(
     test: &Selected,
-    seeds: RangeInclusive<u64>,
+    seeds: &[u64],
     how: &How,
     stop: &Stop,
     tell: &mut dyn FnMut(Run),
 ) -> io::Result<()> {
-    let (mut next, last) = seeds.into_inner();
-    while next <= last && !stop.is_now() {
-        let mut told = next;
-        let ended = Worker::start(test, next..=last, how)?.watch(stop, how, &mut |run: Run| {
-            told = run.seed.saturating_add(1);
+    let mut rest = seeds;
+    while !rest.is_empty() && !stop.is_now() {
+        let mut told = 0;
+        let ended = Worker::start(test, rest, how)?.watch(stop, how, &mut |run: Run| {
+            told += 1;
             tell(run);
         });
-        if let Some((message, took)) = ended.filter(|_| told <= last) {
+        rest = &rest[told.min(rest.len())..];
+        if let (Some((message, took)), [seed, more @ ..]) = (ended, rest) {
             let outcome = Outcome::Failed { time: Duration::ZERO, message };
-            tell(Run { seed: told, took, outcome });
-            told = told.saturating_add(1);
+            tell(Run { seed: *seed, took, outcome });
+            rest = more;
         }
-        next = told;
     }
     Ok(())
 }
@@ -115,15 +115,17 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(test: &Selected, seeds: RangeInclusive<u64>, how: &How) -> io::Result<Self> {
+    fn start(test: &Selected, seeds: &[u64], how: &How) -> io::Result<Self> {
         let folder = TempDir::with_prefix("lab-")?;
         let path = folder.path().join("report.jsonl");
         let report = File::options().create_new(true).read(true).write(true).open(&path)?;
+        open_to_all(&path)?;
         let name = test.test().name.clone();
-        let batch = Batch { test: name.clone(), seeds: vec![seeds], keep_going: true };
+        let batch = Batch { test: name.clone(), seeds: ranges(seeds), keep_going: true };
         let request = serde_json::to_string(&Request::new(path, Some(batch)))?;
-        let mut command = how.limits.command(&test.target.program)?;
-        command.args([&*name, "--exact"]).env(VARIABLE, request).current_dir(&test.target.folder);
+        let Target { program, folder: place, .. } = &*test.target;
+        let mut command = how.limits.command(program, place, folder.path())?;
+        command.args([&*name, "--exact"]).env(VARIABLE, request);
         set_environment(&mut command, how, None);
         // Files that a test makes go with it.
         command.env("TMPDIR", folder.path());
@@ -232,8 +234,9 @@ pub(crate) fn report(test: &Selected, seed: u64, how: &How) -> io::Result<String
     let folder = TempDir::with_prefix("lab-")?;
     let path = folder.path().join("report.txt");
     let output = File::create_new(&path)?;
-    let mut command = how.limits.command(&test.target.program)?;
-    command.args([&*test.test().name, "--exact"]).current_dir(&test.target.folder);
+    let Target { program, folder: place, .. } = &*test.target;
+    let mut command = how.limits.command(program, place, folder.path())?;
+    command.args([&*test.test().name, "--exact"]);
     set_environment(&mut command, how, Some(seed));
     command.env("NO_COLOR", "1").stdin(Stdio::null());
     command.stdout(output.try_clone()?).stderr(output);

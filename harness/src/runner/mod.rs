@@ -236,9 +236,7 @@ impl Run {
 
     /// All seeds, up to the first that fails.
     fn batch(&self, case: &TestCase) -> Batch {
-        let seeds = &self.settings.seeds;
-        let ranges = seeds.chunk_by(|seed, next| seed.checked_add(1) == Some(*next));
-        let seeds = ranges.map(|range| range[0]..=range[range.len() - 1]).collect();
+        let seeds = protocol::ranges(&self.settings.seeds);
         Batch { test: case.name.to_string(), seeds, keep_going: false }
     }
 

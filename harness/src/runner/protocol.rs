@@ -175,6 +175,12 @@ impl Request {
     }
 }
 
+/// Seeds as the ranges that they make up, in the same order.
+pub fn ranges(seeds: &[u64]) -> Vec<RangeInclusive<u64>> {
+    let ranges = seeds.chunk_by(|seed, next| seed.checked_add(1) == Some(*next));
+    ranges.map(|range| range[0]..=range[range.len() - 1]).collect()
+}
+
 /// Where a process answers. What cannot be written is lost, and whoever asked sees that the last
 /// run did not end.
 pub(super) struct Report(Shared<File>);

@@ -1,0 +1,97 @@
+//! Where code is locked in that nobody trusts: `bubblewrap`, a well-known program for it.
+//!
+//! Inside there is no network, no process but its own, no home, no file but the system's and those that are
+//! named, all of them read-only, and a small `/tmp` that goes with it. When its first process ends, all that it
+//! started ends.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::geteuid;
+
+use crate::refusal::Refusal;
+
+/// The user that untrusted code runs as, if we are root: `nobody`, as everywhere.
+const NOBODY: u32 = 65_534;
+/// Room in `/tmp`.
+const TMP_BYTES: u64 = 256 << 20;
+/// Of the system, what a program or a linker needs.
+const SYSTEM: [&str; 4] =
+    ["/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"];
+/// These are links into /usr, or folders of their own on older systems.
+const LINKED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
+
+/// What is seen inside.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sandbox {
+    /// Files and folders that can be read, where they are, and what is put in their place if it is
+    /// another.
+    pub(crate) readable: Vec<(PathBuf, PathBuf)>,
+    /// The user inside; none for ours.
+    pub(crate) user: Option<u32>,
+}
+
+impl Sandbox {
+    /// Whoever runs untrusted code.
+    pub(crate) fn untrusted_user() -> Option<u32> {
+        geteuid().is_root().then_some(NOBODY)
+    }
+
+    /// Has a file or folder be seen where it is.
+    pub(crate) fn show(&mut self, path: &Path) {
+        self.readable.push((path.to_path_buf(), path.to_path_buf()));
+    }
+
+    /// Has `content` be seen at `place`.
+    pub(crate) fn show_at(&mut self, place: &Path, content: &Path) {
+        self.readable.push((place.to_path_buf(), content.to_path_buf()));
+    }
+
+    /// The program that locks in, and its arguments; those of the program to be locked in follow.
+    pub(crate) fn arguments(&self, folder: &Path, writable: &[&Path]) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut add = |words: &[&dyn AsRef<std::ffi::OsStr>]| {
+            arguments.extend(words.iter().map(|word| word.as_ref().to_os_string()));
+        };
+        add(&[&"bwrap", &"--unshare-all", &"--die-with-parent", &"--new-session"]);
+        add(&[&"--ro-bind", &"/usr", &"/usr", &"--proc", &"/proc", &"--dev", &"/dev"]);
+        add(&[&"--size", &TMP_BYTES.to_string(), &"--tmpfs", &"/tmp"]);
+        for name in LINKED {
+            let (path, inside) = (Path::new("/").join(name), Path::new("usr").join(name));
+            match path.is_symlink() {
+                true => add(&[&"--symlink", &inside, &path]),
+                false => add(&[&"--ro-bind-try", &path, &path]),
+            }
+        }
+        SYSTEM.iter().for_each(|path| add(&[&"--ro-bind-try", path, path]));
+        for (place, content) in &self.readable {
+            add(&[&"--ro-bind", content, place]);
+        }
+        writable.iter().for_each(|path| add(&[&"--bind", path, path]));
+        add(&[&"--chdir", &folder, &"--"]);
+        arguments
+    }
+}
+
+/// Whether code can be locked in here.
+///
+/// # Errors
+/// If not: says what is missing.
+pub(crate) fn check() -> Result<(), Refusal> {
+    let sandbox = Sandbox { readable: Vec::new(), user: None };
+    let arguments = sandbox.arguments(Path::new("/"), &[]);
+    let mut command = Command::new(&arguments[0]);
+    command.args(&arguments[1..]).arg("/bin/true").stdin(Stdio::null());
+    match command.output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(Refusal(format!(
+            "bubblewrap cannot lock code in on this machine, and nothing else may run submissions: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))),
+        Err(_) => Err(Refusal::new(
+            "submissions are run locked in, by bubblewrap, which is not installed: on Debian and \
+             Ubuntu, apt-get install bubblewrap",
+        )),
+    }
+}

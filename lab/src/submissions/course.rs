@@ -1,0 +1,267 @@
+//! The clean kit that submissions are put into: its dependencies, its build, and nothing else in
+//! sight.
+//!
+//! Of a submission only the files count that the kit lists (`[package.metadata.lab] sources`). They
+//! are seen in the place of the kit's own; all else is the kit's: its tests, its Cargo.toml. The build is
+//! locked in as well. It runs no code of a submission (there is no build script, and no procedural macro but those of our
+//! dependencies), yet it reads files that the code names, and must not find a solution.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde::Deserialize;
+
+use crate::refusal::{Refusal, because};
+use crate::sandbox::Sandbox;
+
+/// Files of one submission, and their bytes.
+const FILES_MAX: usize = 1_000;
+const BYTES_MAX: u64 = 16 << 20;
+
+/// A clean kit, ready to be built with anybody's sources.
+pub(crate) struct Course {
+    /// The kit's folder, which is not changed.
+    pub(crate) kit: PathBuf,
+    package: String,
+    /// What is taken of a submission, relative to its folder.
+    pub(crate) sources: Vec<PathBuf>,
+    /// Our own folder: vendored crates, builds, the sources taken last.
+    work: PathBuf,
+    toolchain: PathBuf,
+    /// Folders of the crates that the kit depends on by path, and their workspaces' manifests.
+    local: Vec<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    resolve: Resolve,
+}
+
+#[derive(Deserialize)]
+struct Resolve {
+    root: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    id: String,
+    name: String,
+    manifest_path: PathBuf,
+    /// None if it is given by a path.
+    source: Option<String>,
+    metadata: Option<serde_json::Value>,
+}
+
+/// What came of building a submission.
+pub(crate) enum Built {
+    /// Cargo's messages, a line of JSON each.
+    Yes(String),
+    /// What the compiler said.
+    No(String),
+}
+
+impl Course {
+    /// Gets the kit's dependencies together, in `work`.
+    ///
+    /// # Errors
+    /// If the folder holds no kit, or its dependencies are not at hand.
+    pub(crate) fn prepare(kit: &Path, work: &Path) -> Result<Self, Refusal> {
+        let shown = kit.display();
+        let kit =
+            kit.canonicalize().map_err(because(format!("the kit {shown} cannot be found")))?;
+        let metadata = metadata(&kit)?;
+        let root =
+            metadata.packages.iter().find(|it| Some(&it.id) == metadata.resolve.root.as_ref());
+        let root =
+            root.ok_or_else(|| Refusal(format!("{shown} is not a crate as lab new makes it")))?;
+        let local = metadata.packages.iter().filter(|it| it.source.is_none() && it.id != root.id);
+        let local = local.flat_map(|package| seen_of(&package.manifest_path)).collect();
+        let course = Self {
+            package: root.name.clone(),
+            sources: sources(root)?,
+            work: work.to_path_buf(),
+            toolchain: toolchain()?,
+            local,
+            kit,
+        };
+        course.vendor()?;
+        Ok(course)
+    }
+
+    /// The crates that are not ours, so that a build finds them without a network.
+    fn vendor(&self) -> Result<(), Refusal> {
+        let mut cargo = Command::new(self.toolchain.join("bin/cargo"));
+        cargo.args(["vendor", "--locked", "--quiet"]).arg(self.work.join("vendor"));
+        let output = finish(cargo.current_dir(&self.kit))?;
+        fs::write(self.config(), output.stdout)
+            .map_err(because("the kit's dependencies could not be kept"))
+    }
+
+    fn config(&self) -> PathBuf {
+        self.work.join("config.toml")
+    }
+
+    fn taken(&self) -> PathBuf {
+        self.work.join("taken")
+    }
+
+    pub(crate) fn target(&self) -> PathBuf {
+        self.work.join("target")
+    }
+
+    /// Takes the listed files of a submission, in the place of those before.
+    ///
+    /// # Errors
+    /// In a sentence: what is missing, or too much.
+    pub(crate) fn take(&self, submission: &Path) -> Result<(), String> {
+        let taken = self.taken();
+        let _ = fs::remove_dir_all(&taken);
+        let mut left = Left { files: FILES_MAX, bytes: BYTES_MAX };
+        for source in &self.sources {
+            let from = submission.join(source);
+            let copied = copy(&from, &taken.join(source), &mut left);
+            copied.map_err(|error| format!("{} cannot be taken: {error}", source.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Where a build or a run of what was taken is locked in.
+    pub(crate) fn sandbox(&self, user: Option<u32>) -> Sandbox {
+        let mut sandbox = Sandbox { readable: Vec::new(), user };
+        sandbox.show(&self.kit);
+        for source in &self.sources {
+            sandbox.show_at(&self.kit.join(source), &self.taken().join(source));
+        }
+        sandbox
+    }
+
+    /// Builds what was taken.
+    ///
+    /// # Errors
+    /// If the build cannot be started.
+    pub(crate) fn build(&self) -> Result<Built, Refusal> {
+        fs::create_dir_all(self.target()).map_err(because("there is no place to build in"))?;
+        // What another submission left must not be taken for this one's.
+        finish(&mut self.cargo(&["clean", "--release", "--package", &self.package]))?;
+        let mut cargo = self.cargo(&["test", "--no-run", "--release", "--test", "*"]);
+        cargo.arg("--message-format=json-render-diagnostics");
+        let output = cargo.output().map_err(because("the build could not be started"))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(match output.status.success() {
+            true => Built::Yes(text(&output.stdout)),
+            false => Built::No(text(&output.stderr)),
+        })
+    }
+
+    /// Cargo, locked in with the kit.
+    fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut sandbox = self.sandbox(None);
+        [&self.toolchain, &self.work.join("vendor"), &self.config()]
+            .into_iter()
+            .for_each(|path| sandbox.show(path));
+        self.local.iter().for_each(|path| sandbox.show(path));
+        let locked_in = sandbox.arguments(&self.kit, &[&self.target()]);
+        let mut cargo = Command::new(&locked_in[0]);
+        cargo.args(&locked_in[1..]).arg(self.toolchain.join("bin/cargo")).args(arguments);
+        cargo.args(["--offline", "--quiet", "--config"]).arg(self.config());
+        cargo.env_clear().env("HOME", "/tmp").env("CARGO_HOME", "/tmp/cargo");
+        cargo.env("CARGO_TARGET_DIR", self.target()).env("CARGO_TERM_COLOR", "never");
+        let path = [self.toolchain.join("bin"), "/usr/bin".into(), "/bin".into()];
+        cargo.env("PATH", env::join_paths(path).unwrap_or_default());
+        // A class is built once for each submission: a fast build is worth more than a fast run.
+        cargo
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+        cargo.stdin(Stdio::null());
+        cargo
+    }
+}
+
+/// The folder of a crate, and the manifest of the workspace that it belongs to.
+fn seen_of(manifest: &Path) -> Vec<PathBuf> {
+    let folder = manifest.parent().unwrap_or(Path::new("/"));
+    let is_workspace = |path: &PathBuf| {
+        fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line == "[workspace]"))
+    };
+    let above = folder.ancestors().skip(1).map(|above| above.join("Cargo.toml"));
+    above.filter(is_workspace).take(1).chain([folder.to_path_buf()]).collect()
+}
+
+/// What a kit lists as a submission's.
+fn sources(kit: &Package) -> Result<Vec<PathBuf>, Refusal> {
+    let listed = kit.metadata.as_ref().and_then(|metadata| metadata.get("lab")?.get("sources"));
+    let listed =
+        listed.and_then(|listed| serde_json::from_value::<Vec<PathBuf>>(listed.clone()).ok());
+    let inside = |path: &PathBuf| {
+        path.components().all(|part| matches!(part, std::path::Component::Normal(_)))
+    };
+    listed.filter(|listed| !listed.is_empty() && listed.iter().all(inside)).ok_or_else(|| {
+        Refusal::new(
+            "the kit's Cargo.toml does not list what is taken of a submission: it needs a section \
+             [package.metadata.lab] with a line like sources = [\"src\"]",
+        )
+    })
+}
+
+fn metadata(kit: &Path) -> Result<Metadata, Refusal> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["metadata", "--format-version", "1"]).current_dir(kit);
+    let output = finish(&mut command)?;
+    serde_json::from_slice(&output.stdout).map_err(because("cargo's metadata cannot be read"))
+}
+
+/// Where the compiler is, itself and not what chooses one.
+fn toolchain() -> Result<PathBuf, Refusal> {
+    let output = finish(Command::new("rustc").args(["--print", "sysroot"]))?;
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}
+
+/// Runs a command to its end.
+fn finish(command: &mut Command) -> Result<Output, Refusal> {
+    let what = format!("{} {}", command.get_program().display(), last_words(command));
+    let output = command.stdin(Stdio::null()).output().map_err(because(what.clone()))?;
+    match output.status.success() {
+        true => Ok(output),
+        false => {
+            Err(Refusal(format!("{what}: {}", String::from_utf8_lossy(&output.stderr).trim())))
+        }
+    }
+}
+
+fn last_words(command: &Command) -> String {
+    let words: Vec<_> = command.get_args().map(std::ffi::OsStr::to_string_lossy).collect();
+    words[words.len().saturating_sub(4)..].join(" ")
+}
+
+/// What may still be taken of a submission.
+struct Left {
+    files: usize,
+    bytes: u64,
+}
+
+/// Copies regular files. Links are left out: they would lead elsewhere.
+fn copy(from: &Path, to: &Path, left: &mut Left) -> io::Result<()> {
+    let data = fs::symlink_metadata(from)?;
+    if data.is_dir() {
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            copy(&entry.path(), &to.join(entry.file_name()), left)?;
+        }
+    } else if data.is_file() {
+        let enough = left.files > 0 && data.len() <= left.bytes;
+        if !enough {
+            let most = format!("more than {FILES_MAX} files or {} MB", BYTES_MAX >> 20);
+            return Err(io::Error::other(most));
+        }
+        left.files -= 1;
+        left.bytes -= data.len();
+        fs::write(to, fs::read(from)?)?;
+    }
+    Ok(())
+}
