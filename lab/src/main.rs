@@ -16,11 +16,14 @@
 //! | `stress`, `progress`, `artefacts` | seeds upon seeds; what a person sees of it, and keeps |
 //! | `merge` | one table of the runs of many machines |
 //! | `replay` | one run again, with everything it says |
+//! | `logs` | what a run said, with a column for each server |
+//! | `workspace` | the workspace that we stand in |
 
 mod artefacts;
 mod campaign;
 mod grade;
 mod limits;
+mod logs;
 mod merge;
 mod progress;
 mod record;
@@ -32,6 +35,7 @@ mod stress;
 mod tally;
 mod targets;
 mod worker;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -54,6 +58,7 @@ enum Command {
     Stress(stress::Args),
     Merge(merge::Args),
     Replay(replay::Args),
+    Logs(logs::Args),
     #[command(hide = true)]
     Limited(limits::Args),
     /// Print a completion script for your shell.
@@ -71,6 +76,7 @@ fn main() -> ExitCode {
         Command::Stress(args) => stress::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Logs(args) => logs::run(&args),
         Command::Limited(args) => Err(limits::become_limited(&args)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "lab", &mut std::io::stdout());

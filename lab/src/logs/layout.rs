@@ -1,0 +1,347 @@
+//! How events are set: a column for each server where there is room for it, else a line each.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use anstyle::Style;
+use textwrap::core::display_width;
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
+
+use super::event::{Event, Kind, Who};
+use super::topic::Topic;
+
+/// What stands left of the columns: seconds, and two spaces.
+const TIME_WIDTH: usize = 10;
+/// A topic, and a space.
+const TOPIC_WIDTH: usize = 10;
+/// A server's name in a line of its own, and a space.
+const NAME_WIDTH: usize = 5;
+/// What a column has beside text: its life line, a space before the text, and one behind it.
+const FRAME_WIDTH: usize = 3;
+/// A column with less room for text than this cannot be read.
+const TEXT_MIN: usize = 8;
+/// The topic gets a column where that leaves all others this much.
+const TEXT_BESIDE_TOPIC_MIN: usize = 14;
+/// Lines that one message may take; its end is in the file.
+const LINES_MAX: usize = 20;
+
+const HEADING: Style = Style::new().bold();
+const FRAME: Style = Style::new().dimmed();
+
+/// Where things stand on a screen of some width.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    columns: Vec<Who>,
+    /// Whether the topic is told in words.
+    topic: bool,
+    shape: Shape,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// Each column has room for so much text.
+    Columns(usize),
+    /// The columns would be too narrow: each message is behind its server's name.
+    List(usize),
+}
+
+impl Layout {
+    pub(crate) fn new(columns: &BTreeSet<Who>, width: usize) -> Self {
+        let columns: Vec<Who> = columns.iter().copied().collect();
+        let room = |width: usize| (width / columns.len().max(1)).saturating_sub(FRAME_WIDTH);
+        let plain = width.saturating_sub(TIME_WIDTH);
+        let beside_topic = plain.saturating_sub(TOPIC_WIDTH);
+        let (topic, shape) = if room(beside_topic) >= TEXT_BESIDE_TOPIC_MIN {
+            (true, Shape::Columns(room(beside_topic)))
+        } else if room(plain) >= TEXT_MIN {
+            (false, Shape::Columns(room(plain)))
+        } else {
+            let list = beside_topic.saturating_sub(NAME_WIDTH);
+            let topic = list >= TEXT_BESIDE_TOPIC_MIN;
+            let text = if topic { list } else { plain.saturating_sub(NAME_WIDTH) };
+            (topic, Shape::List(text.max(TEXT_MIN)))
+        };
+        Self { columns, topic, shape }
+    }
+
+    /// The names of the columns; a list has none.
+    pub(crate) fn heading(&self) -> String {
+        let Shape::Columns(text) = self.shape else { return String::new() };
+        let mut line = format!("{:>8}  ", "time");
+        if self.topic {
+            line += &format!("{:<TOPIC_WIDTH$}", "topic");
+        }
+        for who in &self.columns {
+            line += &format!("| {:<width$}", who.to_string(), width = text + 1);
+        }
+        format!("{HEADING}{}{HEADING:#}\n", line.trim_end())
+    }
+
+    /// An event's lines, in colours.
+    pub(crate) fn lines(&self, event: &Event) -> String {
+        let words = event.words();
+        match self.shape {
+            Shape::Columns(text) => self.in_column(event, &wrapped(&words, text), text),
+            Shape::List(text) => self.in_list(event, &wrapped(&words, text)),
+        }
+    }
+
+    fn in_column(&self, event: &Event, pieces: &[String], text: usize) -> String {
+        let mut lines = String::new();
+        for (number, piece) in pieces.iter().enumerate() {
+            let mut line = self.margin(event, number == 0);
+            for who in &self.columns {
+                let (style, piece) = match *who == event.who {
+                    true => (style(event), &**piece),
+                    false => (FRAME, ""),
+                };
+                let padding = (text + 1).saturating_sub(display_width(piece));
+                line += &format!("{FRAME}|{FRAME:#} ");
+                if !piece.is_empty() {
+                    line += &format!("{style}{piece}{style:#}");
+                }
+                line += &" ".repeat(padding);
+            }
+            lines += line.trim_end();
+            lines.push('\n');
+        }
+        lines
+    }
+
+    fn in_list(&self, event: &Event, pieces: &[String]) -> String {
+        let (mut lines, style) = (String::new(), style(event));
+        for (number, piece) in pieces.iter().enumerate() {
+            let name = if number == 0 { event.who.to_string() } else { String::new() };
+            let margin = self.margin(event, number == 0);
+            let line = format!("{margin}{name:<NAME_WIDTH$}{style}{piece}{style:#}");
+            lines += line.trim_end();
+            lines.push('\n');
+        }
+        lines
+    }
+
+    /// Time and topic, which a message's further lines leave out.
+    fn margin(&self, event: &Event, first: bool) -> String {
+        let width = TIME_WIDTH + if self.topic { TOPIC_WIDTH } else { 0 };
+        if !first {
+            return " ".repeat(width);
+        }
+        let (style, name) = (event.topic.style(), event.topic.name());
+        let topic = match self.topic {
+            true => format!("{style}{name:<TOPIC_WIDTH$}{style:#}"),
+            false => String::new(),
+        };
+        format!("{}  {topic}", seconds(event.time_ns))
+    }
+}
+
+/// Milliseconds are what a person compares; a trace's files have the rest.
+pub(crate) fn seconds(time_ns: u64) -> String {
+    format!("{:>4}.{:03}", time_ns / 1_000_000_000, time_ns / 1_000_000 % 1_000)
+}
+
+/// A lost message is what one looks for among those that arrived; so is a change of role.
+fn style(event: &Event) -> Style {
+    match (event.kind, event.topic) {
+        (Kind::Lost { .. }, _) => Topic::Oracle.style(),
+        (_, Topic::Election) if is_role(&event.text) => event.topic.style().bold(),
+        _ => event.topic.style(),
+    }
+}
+
+/// Whether a text is a server's role and term, and nothing else.
+fn is_role(text: &str) -> bool {
+    let term = |term: &str| !term.is_empty() && term.bytes().all(|byte| byte.is_ascii_digit());
+    text.split_once(' ').is_some_and(|(_, rest)| term(rest))
+}
+
+/// Text that moves no cursor: what code under test says may hold any character.
+fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(|letter| letter.is_control() && letter != '\n') {
+        return Cow::Borrowed(text);
+    }
+    let shown = |letter: char| match letter {
+        '\n' => '\n',
+        '\t' => ' ',
+        letter if letter.is_control() => '\u{fffd}',
+        letter => letter,
+    };
+    Cow::Owned(text.chars().map(shown).collect())
+}
+
+/// The text in pieces of at most `width`, broken between words where there are words to break at.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let options = Options::new(width)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .wrap_algorithm(WrapAlgorithm::FirstFit);
+    let mut pieces: Vec<String> =
+        textwrap::wrap(&printable(text), options).into_iter().map(Cow::into_owned).collect();
+    if pieces.len() > LINES_MAX {
+        pieces.truncate(LINES_MAX - 1);
+        pieces.push("[...]".to_string());
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use anstream::adapter::strip_str;
+
+    use super::*;
+
+    fn event(milliseconds: u64, who: Who, topic: Topic, kind: Kind, text: &str) -> Event {
+        let time_ns = milliseconds * 1_000_000;
+        Event { time_ns, who, topic, kind, text: text.to_string() }
+    }
+
+    fn columns(servers: usize) -> BTreeSet<Who> {
+        [Who::Test].into_iter().chain((0..servers).map(Who::Server)).collect()
+    }
+
+    fn told() -> Vec<Event> {
+        let (s0, s1) = (Who::Server(0), Who::Server(1));
+        vec![
+            event(12, s0, Topic::Election, Kind::Note, "candidate 1"),
+            event(312, s1, Topic::Rpc, Kind::Arrived { from: 0 }, "request_vote"),
+            event(313, s0, Topic::Rpc, Kind::Lost { from: 1 }, "re request_vote"),
+            event(1_250, Who::Test, Topic::Test, Kind::Note, "disconnect S0"),
+            event(
+                120_000,
+                s1,
+                Topic::Log,
+                Kind::Note,
+                "starts over with a_word_too_long_for_any_column",
+            ),
+        ]
+    }
+
+    fn drawn(servers: usize, width: usize) -> String {
+        let layout = Layout::new(&columns(servers), width);
+        let text = told().iter().fold(layout.heading(), |text, event| text + &layout.lines(event));
+        strip_str(&text).to_string()
+    }
+
+    #[test]
+    fn each_server_has_a_column_and_long_messages_are_wrapped_in_it() {
+        let expected = "    time  | test       | S0         | S1
+   0.012  |            | candidate  |
+          |            | 1          |
+   0.312  |            |            | S0->
+          |            |            | request_vo
+          |            |            | te
+   0.313  |            | S1-x re    |
+          |            | request_vo |
+          |            | te         |
+   1.250  | disconnect |            |
+          | S0         |            |
+ 120.000  |            |            | starts
+          |            |            | over with
+          |            |            | a_word_too
+          |            |            | _long_for_
+          |            |            | any_column
+";
+        assert_eq!(drawn(2, 50), expected);
+    }
+
+    #[test]
+    fn where_there_is_room_the_topic_has_a_column_too() {
+        let expected = "    time  topic     | test              | S0                | S1
+   0.012  election  |                   | candidate 1       |
+   0.312  rpc       |                   |                   | S0-> request_vote
+   0.313  rpc       |                   | S1-x re           |
+                    |                   | request_vote      |
+   1.250  test      | disconnect S0     |                   |
+ 120.000  log       |                   |                   | starts over with
+                    |                   |                   | a_word_too_long_f
+                    |                   |                   | or_any_column
+";
+        assert_eq!(drawn(2, 80), expected);
+    }
+
+    #[test]
+    fn where_columns_would_be_too_narrow_each_message_is_behind_its_servers_name() {
+        let expected = "   0.012  election  S0   candidate 1
+   0.312  rpc       S1   S0-> request_vote
+   0.313  rpc       S0   S1-x re request_vote
+   1.250  test      test disconnect S0
+ 120.000  log       S1   starts over with
+                         a_word_too_long_for_any_c
+                         olumn
+";
+        assert_eq!(drawn(7, 50), expected);
+        let narrow = "   0.012  S0   candidat
+               e 1
+   0.312  S1   S0->
+               request_
+               vote
+";
+        assert!(drawn(7, 20).starts_with(narrow), "{}", drawn(7, 20));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_screen() {
+        for width in 23..200 {
+            for servers in 0..9 {
+                for line in drawn(servers, width).lines() {
+                    assert!(display_width(line) <= width, "{servers} servers, {width}: {line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_hundred_characters_hold_a_column_for_each_of_seven_servers() {
+        assert!(matches!(Layout::new(&columns(5), 100).shape, Shape::Columns(12)));
+        assert!(matches!(Layout::new(&columns(7), 100).shape, Shape::Columns(8)));
+        assert!(matches!(Layout::new(&columns(8), 100).shape, Shape::List(75)));
+    }
+
+    #[test]
+    fn wide_characters_keep_the_columns_straight() {
+        let layout = Layout::new(&columns(1), 40);
+        let wide = event(1, Who::Test, Topic::Log, Kind::Note, "測試測試測試測試測試 ü");
+        let expected = "   0.001  | 測試測試測試 |
+          | 測試測試 ü   |
+";
+        assert_eq!(strip_str(&layout.lines(&wide)).to_string(), expected);
+    }
+
+    #[test]
+    fn nothing_that_code_says_moves_the_cursor_and_its_lines_stay_in_their_column() {
+        let layout = Layout::new(&columns(1), 80);
+        let text = "\u{1b}[31mred\rback\ta\nnext";
+        let lines = layout.lines(&event(1, Who::Server(0), Topic::Log, Kind::Note, text));
+        let expected = "   0.001  log       |                             | \u{fffd}[31mred\u{fffd}back a
+                    |                             | next
+";
+        assert_eq!(strip_str(&lines).to_string(), expected);
+    }
+
+    #[test]
+    fn a_message_of_thousands_of_characters_ends_in_dots() {
+        let layout = Layout::new(&columns(5), 100);
+        let long = "7, ".repeat(5_000);
+        let lines = layout.lines(&event(1, Who::Server(4), Topic::Log, Kind::Note, &long));
+        assert_eq!(lines.lines().count(), LINES_MAX);
+        assert!(strip_str(&lines).to_string().ends_with("| [...]\n"), "{lines}");
+    }
+
+    #[test]
+    fn an_empty_message_has_its_line() {
+        let layout = Layout::new(&columns(1), 80);
+        let lines = layout.lines(&event(1, Who::Test, Topic::Commit, Kind::Note, ""));
+        assert_eq!(lines.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_change_of_role_stands_out_and_so_does_a_lost_message() {
+        let [role, arrived, lost, ..] = &told()[..] else { panic!("there are several") };
+        assert_ne!(style(role), role.topic.style());
+        assert_eq!(style(arrived), arrived.topic.style());
+        assert_ne!(style(lost), lost.topic.style());
+        for other in ["2 of 3 votes", "votes for S1", "leader", "leader "] {
+            assert!(!is_role(other), "{other}");
+        }
+    }
+}
