@@ -24,7 +24,7 @@ pub(crate) struct Limits {
 }
 
 /// The largest file that a test may write.
-const FILE_BYTES_MAX: u64 = 1 << 30;
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// Run a program within limits; what `lab` starts its workers with.
 #[derive(clap::Args)]

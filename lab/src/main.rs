@@ -17,10 +17,12 @@
 //! | `merge` | one table of the runs of many machines |
 //! | `replay` | one run again, with everything it says |
 //! | `logs` | what a run said, with a column for each server |
+//! | `doctor` | whether the machine is fit |
 //! | `workspace` | the workspace that we stand in |
 
 mod artefacts;
 mod campaign;
+mod doctor;
 mod grade;
 mod limits;
 mod logs;
@@ -59,6 +61,7 @@ enum Command {
     Merge(merge::Args),
     Replay(replay::Args),
     Logs(logs::Args),
+    Doctor(doctor::Args),
     #[command(hide = true)]
     Limited(limits::Args),
     /// Print a completion script for your shell.
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Merge(args) => merge::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Logs(args) => logs::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Limited(args) => Err(limits::become_limited(&args)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "lab", &mut std::io::stdout());

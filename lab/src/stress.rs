@@ -73,7 +73,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "json")]
     resume: bool,
     /// Megabytes of memory that a run may reserve
-    #[arg(long, value_name = "MB", default_value_t = 4096)]
+    #[arg(long, value_name = "MB", default_value_t = MEMORY_MB)]
     memory: u64,
     #[command(flatten)]
     build: Build,
@@ -87,6 +87,8 @@ struct Shard {
 }
 
 const RUNS: u64 = 100;
+/// Memory that a run may reserve.
+pub(crate) const MEMORY_MB: u64 = 4096;
 /// In real time a run waits more than it works.
 const JOBS_PER_CORE_IN_REAL_TIME: usize = 4;
 /// A run in sim takes seconds at most, and its watchdog ends what stands still for 10 s.

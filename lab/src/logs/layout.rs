@@ -312,7 +312,8 @@ mod tests {
         let layout = Layout::new(&columns(1), 80);
         let text = "\u{1b}[31mred\rback\ta\nnext";
         let lines = layout.lines(&event(1, Who::Server(0), Topic::Log, Kind::Note, text));
-        let expected = "   0.001  log       |                             | \u{fffd}[31mred\u{fffd}back a
+        let expected =
+            "   0.001  log       |                             | \u{fffd}[31mred\u{fffd}back a
                     |                             | next
 ";
         assert_eq!(strip_str(&lines).to_string(), expected);

@@ -212,10 +212,7 @@ mod tests {
         let shown = copy(reader, screen, &filter("--drop persist"), true);
         assert!(matches!(shown, Ok(1)));
         let text = anstream::adapter::strip_str(&String::from_utf8_lossy(&text)).to_string();
-        assert_eq!(
-            text,
-            "    time  topic     | S0\n   0.100  commit    | up to 7\nFAIL 2A\n"
-        );
+        assert_eq!(text, "    time  topic     | S0\n   0.100  commit    | up to 7\nFAIL 2A\n");
     }
 
     #[test]

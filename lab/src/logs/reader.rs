@@ -194,14 +194,16 @@ mod tests {
 
     #[test]
     fn the_further_lines_of_a_traces_message_belong_to_it() {
-        let trace = "   0.000000005 S1    log       one\n two\n   0.000000006 S1    log       three";
+        let trace =
+            "   0.000000005 S1    log       one\n two\n   0.000000006 S1    log       three";
         let expected = ["S1 log one\n two", "S1 log three"];
         assert_eq!(read(trace, Form::Trace), (expected.map(String::from).to_vec(), None));
     }
 
     #[test]
     fn a_message_without_end_does_not_fill_the_memory() {
-        let trace = format!("   0.000000005 S1    log       one\n{}", "more of it\n".repeat(100_000));
+        let trace =
+            format!("   0.000000005 S1    log       one\n{}", "more of it\n".repeat(100_000));
         let (items, _) = read(&trace, Form::Trace);
         assert!(items.len() == 1 && items[0].len() < TEXT_MAX + 100, "{}", items.len());
     }

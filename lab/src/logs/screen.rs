@@ -168,7 +168,8 @@ mod tests {
     #[test]
     fn a_clock_that_goes_back_is_another_run_and_one_line_out_of_order_is_none() {
         let columns = Some([Who::Server(0)].into());
-        let text = drawn(columns, |screen| play(screen, [500, 450, 100, 0, 1].map(|at| event(at, 0))));
+        let text =
+            drawn(columns, |screen| play(screen, [500, 450, 100, 0, 1].map(|at| event(at, 0))));
         let expected = "    time  topic     | S0
    0.500  commit    | up to 7
    0.450  commit    | up to 7

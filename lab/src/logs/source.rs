@@ -96,7 +96,8 @@ pub(crate) struct Lines<R> {
 
 impl Lines<BufReader<File>> {
     pub(crate) fn open(path: &Path) -> Result<Self, Refusal> {
-        let file = File::open(path).map_err(because(format!("{} cannot be read", path.display())))?;
+        let file =
+            File::open(path).map_err(because(format!("{} cannot be read", path.display())))?;
         Ok(Self::new(BufReader::new(file)))
     }
 }
