@@ -103,7 +103,7 @@ fn each_form_of_a_trace_shows_the_same() {
 fn topics_servers_and_times_are_chosen() {
     let trace = recorded();
     let rows = |arguments: &[&str]| text(trace.path(), arguments).lines().count() - 1;
-    assert_eq!(rows(&[]), 11);
+    assert_eq!(rows(&[]), 12);
     assert_eq!(rows(&["--only", "vote,test"]), 4);
     assert_eq!(rows(&["--drop", "rpc"]), 7);
     assert_eq!(rows(&["--server", "S1"]), 3);

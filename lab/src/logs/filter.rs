@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use labrt::time::Duration;
 
 use super::event::{self, Event, Who};
+use super::layout::milliseconds;
 use super::topic::{Topic, topic};
 
 /// What is shown; without any option, everything.
@@ -29,7 +30,8 @@ pub(crate) struct Filter {
 
 impl Filter {
     pub(crate) fn passes(&self, event: &Event) -> bool {
-        let time = Duration::from_nanos(event.time_ns);
+        // As it is shown: what a person types is what stands on the screen.
+        let time = Duration::from_millis(milliseconds(event.time_ns));
         (self.only.is_empty() || self.only.contains(&event.topic))
             && !self.drop.contains(&event.topic)
             && self.from.is_none_or(|from| time >= from)
@@ -49,7 +51,6 @@ fn moment(text: &str) -> Result<Duration, String> {
     let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
     let seconds = match unit {
         "" | "s" => Some(1.0),
-        "us" => Some(1e-6),
         "ms" => Some(1e-3),
         "m" => Some(60.0),
         _ => None,
@@ -126,6 +127,20 @@ mod tests {
     }
 
     #[test]
+    fn a_time_as_it_is_shown_holds_all_that_is_shown_with_it() {
+        let filter = |arguments: [&str; 2]| {
+            Line::try_parse_from(["logs"].into_iter().chain(arguments)).expect("it is understood")
+        };
+        for time_ns in [6_481_500_000, 6_482_499_999] {
+            let event = Event { time_ns, ..event(0, Who::Test, Topic::Test) };
+            assert!(filter(["--from", "6.482s"]).filter.passes(&event), "{time_ns}");
+            assert!(filter(["--to", "6.482s"]).filter.passes(&event), "{time_ns}");
+            assert!(!filter(["--to", "6.481s"]).filter.passes(&event), "{time_ns}");
+            assert!(!filter(["--from", "6.483s"]).filter.passes(&event), "{time_ns}");
+        }
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused_with_what_would_be() {
         let topics = "invalid value 'elektion' for '--only <TOPICS>': the topics are election, \
                       replicate, commit, persist, snapshot, rpc, client, test, oracle, disk, log";
@@ -144,6 +159,5 @@ mod tests {
             assert_eq!(moment(text), Ok(Duration::from_millis(13_900)), "{text}");
         }
         assert_eq!(moment("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(moment("50us"), Ok(Duration::from_micros(50)));
     }
 }

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use anstyle::Style;
-use textwrap::core::display_width;
-use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
+use textwrap::WordSeparator;
+use textwrap::core::{Word, break_words, display_width};
+use textwrap::wrap_algorithms::wrap_first_fit;
 
 use super::event::{Event, Kind, Who};
 use super::topic::Topic;
@@ -21,7 +22,7 @@ const FRAME_WIDTH: usize = 3;
 /// A column with less room for text than this cannot be read.
 const TEXT_MIN: usize = 8;
 /// The topic gets a column where that leaves all others this much.
-const TEXT_BESIDE_TOPIC_MIN: usize = 14;
+const TEXT_BESIDE_TOPIC_MIN: usize = 17;
 /// Lines that one message may take; its end is in the file.
 const LINES_MAX: usize = 20;
 
@@ -135,9 +136,15 @@ impl Layout {
     }
 }
 
-/// Milliseconds are what a person compares; a trace's files have the rest.
+/// To the millisecond, as in a failure's diagram; a trace's files have the rest.
 pub(crate) fn seconds(time_ns: u64) -> String {
-    format!("{:>4}.{:03}", time_ns / 1_000_000_000, time_ns / 1_000_000 % 1_000)
+    let milliseconds = milliseconds(time_ns);
+    format!("{:>4}.{:03}", milliseconds / 1_000, milliseconds % 1_000)
+}
+
+/// Rounded, as all shown times are.
+pub(crate) fn milliseconds(time_ns: u64) -> u64 {
+    time_ns / 1_000_000 + u64::from(time_ns % 1_000_000 >= 500_000)
 }
 
 /// A lost message is what one looks for among those that arrived; so is a change of role.
@@ -169,19 +176,40 @@ fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(shown).collect())
 }
 
-/// The text in pieces of at most `width`, broken between words where there are words to break at.
+/// The text in pieces of at most `width`.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let options = Options::new(width)
-        .word_separator(WordSeparator::AsciiSpace)
-        .word_splitter(WordSplitter::NoHyphenation)
-        .wrap_algorithm(WrapAlgorithm::FirstFit);
-    let mut pieces: Vec<String> =
-        textwrap::wrap(&printable(text), options).into_iter().map(Cow::into_owned).collect();
+    let text = printable(text);
+    let mut pieces: Vec<String> = text.split('\n').flat_map(|line| pieces(line, width)).collect();
     if pieces.len() > LINES_MAX {
         pieces.truncate(LINES_MAX - 1);
         pieces.push("[...]".to_string());
     }
     pieces
+}
+
+/// A line, broken between words; within one only where it is too long, and then best at a `_`, for
+/// such are the names of RPCs and functions.
+fn pieces(line: &str, width: usize) -> Vec<String> {
+    let words = WordSeparator::AsciiSpace.find_words(line);
+    let words = words.flat_map(|word| match display_width(&word) > width {
+        true => parts(word),
+        false => vec![word],
+    });
+    let words = break_words(words, width);
+    let piece = |words: &[Word<'_>]| {
+        let text: String = words.iter().flat_map(|word| [word.word, word.whitespace]).collect();
+        text.trim_end().to_string()
+    };
+    wrap_first_fit(&words, &[width as f64]).into_iter().map(piece).collect()
+}
+
+/// The parts of a name, each up to its `_`.
+fn parts(word: Word<'_>) -> Vec<Word<'_>> {
+    let mut parts: Vec<Word<'_>> = word.word.split_inclusive('_').map(Word::from).collect();
+    if let Some(last) = parts.last_mut() {
+        last.whitespace = word.whitespace;
+    }
+    parts
 }
 
 #[cfg(test)]
@@ -228,18 +256,19 @@ mod tests {
    0.012  |            | candidate  |
           |            | 1          |
    0.312  |            |            | S0->
-          |            |            | request_vo
-          |            |            | te
+          |            |            | request_
+          |            |            | vote
    0.313  |            | S1-x re    |
-          |            | request_vo |
-          |            | te         |
+          |            | request_   |
+          |            | vote       |
    1.250  | disconnect |            |
           | S0         |            |
  120.000  |            |            | starts
           |            |            | over with
-          |            |            | a_word_too
-          |            |            | _long_for_
-          |            |            | any_column
+          |            |            | a_word_
+          |            |            | too_long_
+          |            |            | for_any_
+          |            |            | column
 ";
         assert_eq!(drawn(2, 50), expected);
     }
@@ -253,8 +282,8 @@ mod tests {
                     |                   | request_vote      |
    1.250  test      | disconnect S0     |                   |
  120.000  log       |                   |                   | starts over with
-                    |                   |                   | a_word_too_long_f
-                    |                   |                   | or_any_column
+                    |                   |                   | a_word_too_long_
+                    |                   |                   | for_any_column
 ";
         assert_eq!(drawn(2, 80), expected);
     }
@@ -265,9 +294,8 @@ mod tests {
    0.312  rpc       S1   S0-> request_vote
    0.313  rpc       S0   S1-x re request_vote
    1.250  test      test disconnect S0
- 120.000  log       S1   starts over with
-                         a_word_too_long_for_any_c
-                         olumn
+ 120.000  log       S1   starts over with a_word_
+                         too_long_for_any_column
 ";
         assert_eq!(drawn(7, 50), expected);
         let narrow = "   0.012  S0   candidat
@@ -326,6 +354,23 @@ mod tests {
         let lines = layout.lines(&event(1, Who::Server(4), Topic::Log, Kind::Note, &long));
         assert_eq!(lines.lines().count(), LINES_MAX);
         assert!(strip_str(&lines).to_string().ends_with("| [...]\n"), "{lines}");
+    }
+
+    #[test]
+    fn words_stay_whole_and_long_names_fall_into_their_parts() {
+        assert_eq!(pieces("re  append_entries S1", 14), ["re", "append_entries", "S1"]);
+        assert_eq!(pieces("re  append_entries S1", 12), ["re  append_", "entries S1"]);
+        assert_eq!(pieces("abcde_f_g", 4), ["abcd", "e_f_", "g"]);
+        assert_eq!(pieces("ü_測試_", 4), ["ü_", "測試", "_"]);
+        assert_eq!(pieces("", 4), [""]);
+        assert_eq!(wrapped("a\n\nb", 4), ["a", "", "b"]);
+    }
+
+    #[test]
+    fn times_are_rounded_as_in_the_diagram() {
+        let shown = [499_999, 500_000, 6_481_700_000, 59_999_999_999, u64::MAX].map(seconds);
+        let expected = ["   0.000", "   0.001", "   6.482", "  60.000", "18446744073.710"];
+        assert_eq!(shown, expected);
     }
 
     #[test]

@@ -137,7 +137,7 @@ mod tests {
    0.001  |              | up to 7
    0.002  | up to 7      |
    0.400  | up to 7      |
-   0.401  commit    S4   up to 7
+   0.401  S4   up to 7
 ";
         assert_eq!(text, expected);
     }
