@@ -7,11 +7,12 @@
 //! ```
 //!
 //! A line for each thing looked at. `warn`: runs work, but one should know this of them. `bad`:
-//! something that the labs need is missing. In sim, a run depends on none of it but its time: a slow
-//! disk or a late clock matters in real time alone, so neither is ever `bad`.
+//! something that the labs need is missing. In sim, a run depends on none of it but its time: a
+//! slow disk or a late clock matters in real time alone, so neither is ever `bad`.
 //!
-//! What is measured is limited in time, and so is each program that is asked: together they end within
-//! some seconds, whatever hangs. Measuring comes before asking, for what is asked keeps the cores busy.
+//! What is measured is limited in time, and so is each program that is asked: together they end
+//! within some seconds, whatever hangs. Measuring comes before asking, for what is asked keeps the
+//! cores busy.
 //!
 //! # Left out
 //! The network: nothing leaves this machine. Whether the tests pass: `lab grade` says so.
@@ -155,8 +156,8 @@ mod tests {
         let none = of(&[("PATH", "/bin"), ("RUSTFLAGS", "-g"), ("LABEL", "x")]);
         assert_eq!(none, Finding::ok("variables", "none is set that would change a run"));
         let some = of(&[("RUST_LOG", "debug"), ("LAB_SEED", "7")]);
-        let expected = "LAB_SEED=7 RUST_LOG=debug: tests that cargo runs obey them. Unset what you do \
-                        not mean";
+        let expected = "LAB_SEED=7 RUST_LOG=debug: tests that cargo runs obey them. Unset what you \
+                        do not mean";
         assert_eq!(some, Finding::warn("variables", expected));
     }
 

@@ -89,8 +89,8 @@ fn judge_memory(free: u64, total: u64) -> Finding {
     if free < MEMORY_MIN_GB {
         Finding::bad(THING, format!("{found}. No build has room in that: end other programs"))
     } else if free < MEMORY_GB {
-        let advice = "Compilers side by side may be killed: end other programs, or build and run one \
-                      at a time (cargo -j 1, lab stress -j 1)";
+        let advice = "Compilers side by side may be killed: end other programs, or build and run \
+                      one at a time (cargo -j 1, lab stress -j 1)";
         Finding::warn(THING, format!("{found}. {advice}"))
     } else {
         Finding::ok(THING, found)
@@ -116,8 +116,8 @@ fn disk(target: &Path, free: rustix::io::Result<u64>) -> Finding {
     }
 }
 
-/// How long it takes until a few bytes are on the disk, again and again. Whoever measures may hang in
-/// it, so it is a thread of its own, which nobody waits for.
+/// How long it takes until a few bytes are on the disk, again and again. Whoever measures may hang
+/// in it, so it is a thread of its own, which nobody waits for.
 fn synced(folder: &Path) -> Result<Vec<Duration>, String> {
     let (tx, rx) = channel::unbounded();
     let folder = folder.to_path_buf();
@@ -153,8 +153,8 @@ fn sync_once(file: &mut File) -> io::Result<Duration> {
 
 fn sync(times: &Result<Vec<Duration>, String>) -> Finding {
     const THING: &str = "sync";
-    let advice = "In real time, servers that wait for their disk answer late; in sim nothing changes. \
-                  Set CARGO_TARGET_DIR to a folder on a local disk";
+    let advice = "In real time, servers that wait for their disk answer late; in sim nothing \
+                  changes. Set CARGO_TARGET_DIR to a folder on a local disk";
     match times {
         Err(error) => Finding::warn(THING, format!("a file there cannot be written: {error}")),
         Ok(times) if times.is_empty() => {
@@ -231,8 +231,8 @@ fn limits(of: &dyn Fn(Resource) -> Limit) -> Finding {
     let (files, processes) = (of(Resource::Nofile).0, of(Resource::Nproc).0);
     let found = format!("{} open files, {} processes", shown(files), shown(processes));
     if below(of(Resource::Fsize).1, limits::FILE_BYTES_MAX) {
-        let advice = "Files may not grow to 1 GB, so lab cannot limit its workers to that, and starts \
-                      none: raise it (ulimit -f unlimited)";
+        let advice = "Files may not grow to 1 GB, so lab cannot limit its workers to that, and \
+                      starts none: raise it (ulimit -f unlimited)";
         return Finding::bad(THING, format!("{found}. {advice}"));
     }
     let mut advice = Vec::new();
@@ -270,8 +270,8 @@ mod tests {
         assert_eq!(states(memory), [State::Ok, State::Warn, State::Bad]);
         let space = [9_000_000_000, 1_200_000_000, 100_000_000];
         let space = space.map(|free| disk(Path::new("/x/target"), Ok(free)));
-        let expected = "1.2 GB free in /x/target. Debug and release builds take some 3 GB: make room, \
-                        or set CARGO_TARGET_DIR to a folder on another disk";
+        let expected = "1.2 GB free in /x/target. Debug and release builds take some 3 GB: make \
+                        room, or set CARGO_TARGET_DIR to a folder on another disk";
         assert_eq!(space[1].text, expected);
         assert_eq!(states(space), [State::Ok, State::Warn, State::Bad]);
         assert_eq!((cores(1).state, cores(2).state), (State::Warn, State::Ok));

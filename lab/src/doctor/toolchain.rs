@@ -242,8 +242,8 @@ mod tests {
             || Ok(Workspace { target_directory: "target".into(), packages: Vec::new() });
         let failed = "    Updating x\nerror: failed to download `serde`\n\nCaused by: offline";
         let fetch = here(&workspace(), Some(Answer::Failed(failed.to_string())));
-        let expected = "cargo does not work offline (failed to download `serde`). The first build needs \
-                        a network: cargo fetch";
+        let expected = "cargo does not work offline (failed to download `serde`). The first build \
+                        needs a network: cargo fetch";
         assert_eq!(fetch, Finding::warn("crate", expected));
         assert_eq!(here(&workspace(), Some(said("{}"))).state, State::Ok);
         assert_eq!(here(&workspace(), Some(Answer::Late)).state, State::Warn);

@@ -1,8 +1,9 @@
-//! One thing that happened, as it stands in `events.jsonl`, in `log.txt`, or in a line of a live log.
+//! One thing that happened, as it stands in `events.jsonl`, in `log.txt`, or in a line of a live
+//! log.
 //!
 //! ```text
-//! {"time_ns":312416300,"server":1,"topic":"rpc","kind":{"arrived":{"from":0}},"text":"request_vote"}
-//!    0.312416300 S1    rpc       request_vote from S0
+//! {"time_ns":312416300,"server":1,"topic":"rpc","kind":{"arrived":{"from":0}},"text":"vote"}
+//!    0.312416300 S1    rpc       vote from S0
 //!    0.312416300 S1    candidate 3       election  2 of 3 votes
 //! ```
 
@@ -83,7 +84,8 @@ impl Event {
         Ok(Self { time_ns, who, topic, kind, text: text.into_owned() })
     }
 
-    /// Reads a line of a log, with the role that a live one tells; none if it is another kind of line.
+    /// Reads a line of a log, with the role that a live one tells; none if it is another kind of
+    /// line.
     pub(crate) fn of_log_line(line: &str) -> Option<(Self, &str)> {
         let (time, rest) = line.trim_start().split_once(' ')?;
         let (time_ns, (name, rest)) = (nanoseconds(time)?, field(rest, NAME_WIDTH));

@@ -88,22 +88,23 @@ impl Layout {
     }
 
     fn in_column(&self, event: &Event, pieces: &[String], text: usize) -> String {
-        let mut lines = String::new();
+        let (mut lines, style) = (String::new(), style(event));
+        let place = self.columns.iter().position(|who| *who == event.who).unwrap_or(0);
+        let empty = |columns: usize| format!("|{:width$}", "", width = text + 2).repeat(columns);
+        let (before, behind) = (empty(place), empty(self.columns.len().saturating_sub(place + 1)));
         for (number, piece) in pieces.iter().enumerate() {
-            let mut line = self.margin(event, number == 0);
-            for who in &self.columns {
-                let (style, piece) = match *who == event.who {
-                    true => (style(event), &**piece),
-                    false => (FRAME, ""),
-                };
-                let padding = (text + 1).saturating_sub(display_width(piece));
-                line += &format!("{FRAME}|{FRAME:#} ");
-                if !piece.is_empty() {
-                    line += &format!("{style}{piece}{style:#}");
-                }
-                line += &" ".repeat(padding);
+            let margin = self.margin(event, number == 0);
+            // As much as is left of the text's room, and of the spaces before and behind it.
+            let taken = if piece.is_empty() { 0 } else { 1 + display_width(piece) };
+            let padding = " ".repeat((text + 2).saturating_sub(taken));
+            let text = match &**piece {
+                "" => String::new(),
+                piece => format!(" {style}{piece}{style:#}"),
+            };
+            lines += &format!("{margin}{FRAME}{before}|{FRAME:#}{text}");
+            if !behind.is_empty() {
+                lines += &format!("{padding}{FRAME}{}{FRAME:#}", behind.trim_end());
             }
-            lines += line.trim_end();
             lines.push('\n');
         }
         lines
@@ -377,7 +378,10 @@ mod tests {
     fn an_empty_message_has_its_line() {
         let layout = Layout::new(&columns(1), 80);
         let lines = layout.lines(&event(1, Who::Test, Topic::Commit, Kind::Note, ""));
-        assert_eq!(lines.lines().count(), 1);
+        assert_eq!(
+            strip_str(&lines).to_string(),
+            "   0.001  commit    |                             |\n"
+        );
     }
 
     #[test]

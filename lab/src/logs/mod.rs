@@ -9,14 +9,14 @@
 //!    1.250  test      | disconnect S0     |                   |
 //! ```
 //!
-//! Time runs down. A message stands where it arrived, behind its sender and an arrow; one that was lost
-//! has an `x` for its tip. What is told is what the trace has (`labrt::trace`), or else the log lines of
-//! a run that goes on, where arrivals and losses are not told.
+//! Time runs down. A message stands where it arrived, behind its sender and an arrow; one that was
+//! lost has an `x` for its tip. What is told is what the trace has (`labrt::trace`), or else the log
+//! lines of a run that goes on, where arrivals, losses and what the test does are not told.
 //!
-//! A log may be large, so nothing holds it in memory: a file is read twice, once for the columns that
-//! it needs and once for what it says, and a live log's first lines are held back until its servers
-//! have spoken. A file is refused at a line that is damaged; a program's output may hold whatever it
-//! likes between its log lines, and is shown as it is.
+//! A log may be large, so nothing holds it in memory: a file is read twice, once for the columns
+//! that it needs and once for what it says, and a live log's first lines are held back until its
+//! servers have spoken. A file of events is refused at a line that is damaged; a program's output
+//! may hold whatever it likes between its log lines, and is shown as it is.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -27,9 +27,9 @@
 //! | `layout`, `screen` | how they are set, and written out |
 //!
 //! # Left out
-//! Arrows from column to column: a failing run's last events are drawn so (`labrt::trace::diagram`),
-//! but between them there is no room for what servers say. Paging and searching: `less -R` does both
-//! (`CLICOLOR_FORCE=1 lab logs | less -R`).
+//! Arrows from column to column: a failing run's last events are drawn so
+//! (`labrt::trace::diagram`), but between them there is no room for what servers say. Paging and
+//! searching: `less -R` does both (`CLICOLOR_FORCE=1 lab logs | less -R`).
 
 mod event;
 mod filter;
@@ -66,8 +66,8 @@ use source::Source;
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// A trace's folder or its name, one of its files, a file of log lines, or - for what is piped in
-    /// [default: what is piped in, or else the newest trace in target/lab]
+    /// A trace's folder or its name, one of its files, a file of log lines, or - for what is piped
+    /// in [default: what is piped in, or else the newest trace in target/lab]
     #[arg(value_name = "FILE|FOLDER")]
     log: Option<PathBuf>,
     /// Characters in a line [default: the terminal's, or 100]

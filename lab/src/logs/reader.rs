@@ -211,7 +211,8 @@ mod tests {
     #[test]
     fn in_a_programs_output_other_lines_stay_as_they_are() {
         let output = format!(
-            "   Compiling raft\n   0.000000005 S1                      commit    up to 5\nFAIL 2A\n{{x\n{EVENT}\n"
+            "   Compiling raft\n   0.000000005 S1                      commit    up to 5\n\
+             FAIL 2A\n{{x\n{EVENT}\n"
         );
         let expected = ["   Compiling raft", "S1 commit up to 5", "FAIL 2A", "{x", "test log a\"b"];
         assert_eq!(read(&output, Form::Output).0, expected);

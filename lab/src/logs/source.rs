@@ -23,8 +23,8 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// What an argument means: a file, a folder with a trace, the name of one in target/lab, `-` for
-    /// what comes in; without one, what is piped in, or else the newest trace.
+    /// What an argument means: a file, a folder with a trace, the name of one in target/lab, `-`
+    /// for what comes in; without one, what is piped in, or else the newest trace.
     ///
     /// # Errors
     /// If there is nothing such.

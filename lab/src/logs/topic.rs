@@ -110,8 +110,8 @@ mod tests {
 
     #[test]
     fn an_unknown_topic_is_refused_by_naming_those_there_are() {
-        let expected = "the topics are election, replicate, commit, persist, snapshot, rpc, client, \
-                        test, oracle, disk, log";
+        let expected = "the topics are election, replicate, commit, persist, snapshot, rpc, \
+                        client, test, oracle, disk, log";
         for wrong in ["", "elektion", "vot", "vote,commit"] {
             assert_eq!(topic(wrong), Err(expected.to_string()), "{wrong}");
         }
