@@ -23,24 +23,26 @@ pub(crate) struct Limits {
     pub(crate) silence: Duration,
     /// Bytes of memory that it may reserve.
     pub(crate) memory: u64,
+    /// Processes and threads of the user that untrusted code runs as.
+    pub(crate) processes: u64,
     /// Where it is locked in, if nobody trusts it.
     pub(crate) sandbox: Option<Sandbox>,
 }
 
 /// The largest file that a test may write.
-const FILE_BYTES_MAX: u64 = 1 << 30;
-/// Processes and threads of a user whom nobody trusts. A simulated run has a handful of threads; one
-/// in real time some hundreds.
-const PROCESSES_MAX: u64 = 4096;
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// Run a program within limits; what `lab` starts its workers with.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[arg(long)]
     memory: u64,
-    /// Become this user, who may have few processes
-    #[arg(long)]
+    /// Become this user,
+    #[arg(long, requires = "processes")]
     user: Option<u32>,
+    /// who may have so many processes
+    #[arg(long)]
+    processes: Option<u64>,
     program: PathBuf,
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
@@ -62,7 +64,8 @@ impl Limits {
             return Ok(command);
         };
         if let Some(user) = sandbox.user {
-            command.args(["--user", &user.to_string()]);
+            let processes = self.processes.to_string();
+            command.args(["--user", &user.to_string(), "--processes", &processes]);
             std::os::unix::fs::chown(scratch, Some(user), Some(user))?;
         }
         command.arg("--").args(sandbox.arguments(folder, &[scratch])).arg(program);
@@ -73,7 +76,7 @@ impl Limits {
 
 /// Limits this process, and becomes the program. Comes back only if that fails.
 pub(crate) fn become_limited(args: &Args) -> Refusal {
-    let processes = args.user.map(|_| (Resource::Nproc, PROCESSES_MAX));
+    let processes = args.processes.map(|most| (Resource::Nproc, most));
     let usual =
         [(Resource::As, args.memory), (Resource::Fsize, FILE_BYTES_MAX), (Resource::Core, 0)];
     for (resource, most) in usual.into_iter().chain(processes) {

@@ -17,11 +17,16 @@
 //! | `stress`, `progress`, `artefacts` | seeds upon seeds; what a person sees of it, and keeps |
 //! | `merge` | one table of the runs of many machines |
 //! | `replay` | one run again, with everything it says |
+//! | `logs` | what a run said, with a column for each server |
+//! | `doctor` | whether the machine is fit |
+//! | `workspace` | the workspace that we stand in |
 
 mod artefacts;
 mod campaign;
+mod doctor;
 mod grade;
 mod limits;
+mod logs;
 mod merge;
 mod options;
 mod progress;
@@ -36,6 +41,7 @@ mod submissions;
 mod tally;
 mod targets;
 mod worker;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -58,6 +64,8 @@ enum Command {
     Stress(stress::Args),
     Merge(merge::Args),
     Replay(replay::Args),
+    Logs(logs::Args),
+    Doctor(doctor::Args),
     #[command(hide = true)]
     Limited(limits::Args),
     /// Print a completion script for your shell.
@@ -75,6 +83,8 @@ fn main() -> ExitCode {
         Command::Stress(args) => stress::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Logs(args) => logs::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Limited(args) => Err(limits::become_limited(&args)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "lab", &mut std::io::stdout());

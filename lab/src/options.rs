@@ -20,13 +20,19 @@ pub(crate) struct Running {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
     /// Megabytes of memory that a test's process may reserve
-    #[arg(long, value_name = "MB", default_value_t = 4096)]
+    #[arg(long, value_name = "MB", default_value_t = MEMORY_MB)]
     memory: u64,
     /// End a run that has come to no end after this time [default: 60s in sim, 180s in real time]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     limit: Option<Duration>,
 }
 
+/// Memory that a run may reserve.
+pub(crate) const MEMORY_MB: u64 = 4096;
+/// Processes and threads of a user whom nobody trusts. A run in sim has a handful of threads; one in
+/// real time has some for each call that is under way.
+const PROCESSES_IN_SIM: u64 = 256;
+const PROCESSES_IN_REAL_TIME: u64 = 8192;
 /// A correct run in sim takes a hundredth of it, on a slow machine; and one that stands still is ended by its
 /// own watchdog after 10 s.
 const LIMIT_IN_SIM: Duration = Duration::from_secs(60);
@@ -40,7 +46,12 @@ impl Running {
             WorldKind::Sim => LIMIT_IN_SIM,
             WorldKind::Threads => LIMIT_IN_REAL_TIME,
         };
+        let processes = match self.world {
+            WorldKind::Sim => PROCESSES_IN_SIM,
+            WorldKind::Threads => PROCESSES_IN_REAL_TIME,
+        };
         let limits = Limits {
+            processes,
             silence: self.limit.unwrap_or(usual),
             memory: self.memory.saturating_mul(1 << 20),
             sandbox: None,

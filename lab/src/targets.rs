@@ -35,7 +35,8 @@ pub(crate) struct Build {
 }
 
 /// Limits of a program that is ours to trust, when it is asked what it has.
-const TRUSTED: Limits = Limits { silence: Duration::from_secs(60), memory: 4 << 30, sandbox: None };
+const TRUSTED: Limits =
+    Limits { silence: Duration::from_secs(60), memory: 4 << 30, processes: 0, sandbox: None };
 
 /// A program that runs suites.
 #[derive(Debug)]

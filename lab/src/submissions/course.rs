@@ -94,11 +94,15 @@ impl Course {
 
     /// The crates that are not ours, so that a build finds them without a network.
     fn vendor(&self) -> Result<(), Refusal> {
+        let vendored = self.work.join("vendor");
         let mut cargo = Command::new(self.toolchain.join("bin/cargo"));
-        cargo.args(["vendor", "--locked", "--quiet"]).arg(self.work.join("vendor"));
-        let output = finish(cargo.current_dir(&self.kit))?;
-        fs::write(self.config(), output.stdout)
-            .map_err(because("the kit's dependencies could not be kept"))
+        cargo.args(["vendor", "--locked", "--quiet"]).arg(&vendored);
+        finish(cargo.current_dir(&self.kit))?;
+        let config = format!(
+            "[source.crates-io]\nreplace-with = \"vendored\"\n\n[source.vendored]\n\
+             directory = {vendored:?}\n"
+        );
+        fs::write(self.config(), config).map_err(because("the kit's dependencies cannot be kept"))
     }
 
     fn config(&self) -> PathBuf {

@@ -134,7 +134,11 @@ impl Class<'_> {
         };
         let selected = selection::select(&found, &self.args.tests)?;
         let grade = grade::grade(self.args, &self.seeds, &selected, &how, stop)?;
-        let footer = grade::first_footer(&grade, &selected, &how)?;
+        // What was stopped is not graded.
+        let footer = match stop.is_now() {
+            true => String::new(),
+            false => grade::first_footer(&grade, &selected, &how)?,
+        };
         Ok(Verdict::Graded(Box::new(grade), footer))
     }
 }
