@@ -16,12 +16,14 @@
 //! | `stress`, `progress`, `artefacts` | seeds upon seeds; what a person sees of it, and keeps |
 //! | `merge` | one table of the runs of many machines |
 //! | `replay` | one run again, with everything it says |
+//! | `new` | a crate for a student to begin with |
 
 mod artefacts;
 mod campaign;
 mod grade;
 mod limits;
 mod merge;
+mod new;
 mod progress;
 mod record;
 mod refusal;
@@ -40,7 +42,7 @@ use clap_complete::Shell;
 
 use refusal::Refusal;
 
-/// Grade, stress and replay the labs' suites on the crate that you stand in.
+/// Begin a lab; grade, stress and replay its suites on the crate that you stand in.
 #[derive(Parser)]
 #[command(name = "lab", version, max_term_width = 100)]
 struct Cli {
@@ -50,6 +52,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::Args),
     Grade(grade::Args),
     Stress(stress::Args),
     Merge(merge::Args),
@@ -67,6 +70,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::New(args) => new::run(&args),
         Command::Grade(args) => grade::run(&args),
         Command::Stress(args) => stress::run(&args),
         Command::Merge(args) => merge::run(&args),
