@@ -56,8 +56,7 @@ pub(super) fn split_imports(tokens: &[Token]) -> (Vec<Import>, Vec<Token>) {
     let (mut imports, mut rest) = (Vec::new(), Vec::new());
     let mut at = 0;
     while let Some(token) = tokens.get(at) {
-        let is_bound = tokens.get(at + 1).is_some_and(|next| next.text == "<");
-        if token.text == "use" && !is_bound {
+        if token.text == "use" {
             at = tree(tokens, at + 1, "", &mut imports);
         } else {
             rest.push(token.clone());
@@ -116,7 +115,7 @@ fn branches(tokens: &[Token], mut at: usize, path: &str, imports: &mut Vec<Impor
     at
 }
 
-/// Each path, as `thread::sleep`, and its line. What comes after a point is a method or a field.
+/// Each path, as `thread::sleep`, and its line.
 pub(super) fn paths(tokens: &[Token]) -> Vec<(String, usize)> {
     let mut paths = Vec::new();
     let mut at = 0;
@@ -125,7 +124,6 @@ pub(super) fn paths(tokens: &[Token]) -> Vec<(String, usize)> {
         if !token.is_name() {
             continue;
         }
-        let is_member = at >= 2 && tokens[at - 2].text == ".";
         let mut path = token.text.clone();
         while let [colons, next, ..] = &tokens[at..]
             && colons.text == "::"
@@ -134,9 +132,7 @@ pub(super) fn paths(tokens: &[Token]) -> Vec<(String, usize)> {
             path = format!("{path}::{}", next.text);
             at += 2;
         }
-        if !is_member {
-            paths.push((path, token.line));
-        }
+        paths.push((path, token.line));
     }
     paths
 }

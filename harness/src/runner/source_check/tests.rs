@@ -54,6 +54,8 @@ fn a_path_is_told_of_where_it_stands() {
     assert_eq!(told("use std::sync::*;\nstatic S: Mutex<u8>;"), one(2, "std::sync::Mutex"));
     assert_eq!(told("std::thread::Builder::new().spawn(f)"), one(1, "std::thread::Builder"));
     assert_eq!(told("rand::rng().random()"), one(1, "rand::rng"));
+    let twice = "fn f(a: std::sync::Mutex<u8>, b: std::sync::Mutex<u8>) {}";
+    assert_eq!(told(twice), one(1, "std::sync::Mutex"));
 }
 
 #[test]
