@@ -7,5 +7,5 @@ use std::panic::Location;
 #[track_caller]
 pub(crate) fn not_yet(part: &str, task: &str, paper: &str) -> ! {
     let file = Location::caller().file();
-    panic!("{part} is not written yet: {task} at `your code here ({part})` in {file}; {paper}")
+    panic!("{part} is not written yet: at `your code here ({part})` in {file}, {task}; {paper}")
 }
