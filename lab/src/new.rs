@@ -101,8 +101,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     refuse_occupied(&args.dir)?;
     let labs = Labs::find(args.deps.as_deref(), kind)?;
     let dir = make_folder(&args.dir)?;
+    let source = labs.seen_from(&dir)?;
     for (path, text) in files::of(kind) {
-        write(&dir.join(path), &files::fill_in(text, &name, &labs.seen_from(&dir)?, kind))?;
+        write(&dir.join(path), &files::fill_in(text, &name, &source, kind))?;
     }
     if let Some(lock) = labs.lock() {
         write(&dir.join("Cargo.lock"), &lock)?;
@@ -112,32 +113,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
 }
 
 /// Names that mean something else where crates are named.
-const TAKEN: &[&str] = &[
-    "alloc",
-    "contract",
-    "core",
-    "harness",
-    "kvraft",
-    "labgob",
-    "labrpc",
-    "labrt",
-    "log",
-    "proc_macro",
-    "raft",
-    "serde",
-    "std",
-    "test",
-    "tests",
-];
+const TAKEN: &str = "\
+    alloc contract core harness kvraft labgob labrpc labrt log proc_macro raft serde std test \
+    tests";
 
 /// Rust's words, in which no path can begin.
-const KEYWORDS: &[&str] = &[
-    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
-    "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
-    "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref",
-    "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "typeof",
-    "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
-];
+const KEYWORDS: &str = "\
+    abstract as async await become box break const continue crate do dyn else enum extern false \
+    final fn for gen if impl in let loop macro match mod move mut override priv pub ref return \
+    self static struct super trait true try type typeof unsafe unsized use virtual where while \
+    yield";
 
 /// The crate's name: that of the folder, unless it is said.
 fn name(args: &Args) -> Result<String, Refusal> {
@@ -161,13 +146,14 @@ fn name(args: &Args) -> Result<String, Refusal> {
 fn why_no_name(name: &str) -> Option<&'static str> {
     let is_part = |sign: char| sign.is_ascii_lowercase() || sign.is_ascii_digit();
     let identifier = name.replace('-', "_");
+    let is_among = |words: &str| words.split(' ').any(|word| word == identifier);
     if !name.starts_with(|sign: char| sign.is_ascii_lowercase()) {
         Some("it must begin with a small letter")
     } else if !name.chars().all(|sign| is_part(sign) || "-_".contains(sign)) {
         Some("it must be of small letters, digits, - and _")
-    } else if KEYWORDS.contains(&&*identifier) {
+    } else if is_among(KEYWORDS) {
         Some("it is a word of Rust's")
-    } else if TAKEN.contains(&&*identifier) {
+    } else if is_among(TAKEN) {
         Some("another crate that it works with has it")
     } else {
         None

@@ -214,6 +214,8 @@ fn what_cannot_be_made_is_refused_with_what_to_do() {
     occupied.write("thesis.txt", "three years of work");
     let shown = occupied.0.to_str().expect("our path");
     let below = format!("{shown}/thesis.txt/my-raft");
+    let free = place("not-made");
+    let free = free.to_str().expect("our path");
     for (arguments, sentence) in [
         (vec![shown], "is not empty, and nothing is written over: choose another folder"),
         (vec![&*below], "cannot be"),
@@ -221,13 +223,14 @@ fn what_cannot_be_made_is_refused_with_what_to_do() {
         (vec!["/tmp/6.824"], "it must begin with a small letter. Say another with --name my-raft"),
         (vec!["/"], "the folder / has no name that a crate could have: say one with --name"),
         (vec!["/dev/null/my-raft"], "a file is in its way: choose another"),
-        (vec!["/tmp/my-raft", "--deps", "/nowhere"], "--deps /nowhere: there is no such folder"),
+        (vec![free, "--deps", "/nowhere"], "--deps /nowhere: there is no such folder"),
         (vec!["/proc/my-raft"], "cannot be made; choose a place that you can write to"),
     ] {
         let (text, status) = lab(&[vec!["new"], arguments].concat());
         assert!(text.contains(sentence), "{sentence:?} is missing in {text:?}");
         assert_eq!(status, Some(2), "{text}");
     }
+    assert!(!Path::new(free).exists(), "what is refused is not begun");
     let files = fs::read_dir(&occupied.0).expect("a folder").count();
     assert_eq!((files, occupied.read("thesis.txt")), (1, "three years of work".to_string()));
 }
