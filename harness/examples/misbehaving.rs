@@ -83,5 +83,6 @@ fn descend(depth: u64) -> u64 {
 }
 
 fn main() -> ExitCode {
-    runner::main("harness", Implementation::new().raft::<Follower>(), &[CASES])
+    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+    runner::main("harness", sources, Implementation::new().raft::<Follower>(), &[CASES])
 }

@@ -88,5 +88,6 @@ fn descend(depth: u64) -> u64 {
 }
 
 fn main() -> ExitCode {
-    runner::main("hostile", Implementation::new().raft::<Follower>(), &[CASES])
+    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+    runner::main("hostile", sources, Implementation::new().raft::<Follower>(), &[CASES])
 }

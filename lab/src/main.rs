@@ -20,6 +20,7 @@
 //! | `logs` | what a run said, with a column for each server |
 //! | `doctor` | whether the machine is fit |
 //! | `workspace` | the workspace that we stand in |
+//! | `new` | a crate for a student to begin with |
 
 mod artefacts;
 mod campaign;
@@ -28,6 +29,7 @@ mod grade;
 mod limits;
 mod logs;
 mod merge;
+mod new;
 mod options;
 mod progress;
 mod record;
@@ -50,7 +52,7 @@ use clap_complete::Shell;
 
 use refusal::Refusal;
 
-/// Grade, stress and replay the labs' suites on the crate that you stand in.
+/// Begin a lab; grade, stress and replay its suites on the crate that you stand in.
 #[derive(Parser)]
 #[command(name = "lab", version, max_term_width = 100)]
 struct Cli {
@@ -60,6 +62,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::Args),
     Grade(grade::Args),
     Stress(stress::Args),
     Merge(merge::Args),
@@ -79,6 +82,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::New(args) => new::run(&args),
         Command::Grade(args) => grade::run(&args),
         Command::Stress(args) => stress::run(&args),
         Command::Merge(args) => merge::run(&args),

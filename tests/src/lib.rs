@@ -79,7 +79,8 @@ macro_rules! main {
         fn main() -> std::process::ExitCode {
             let implementation = $crate::harness::runner::Implementation::new().$($implementation)+;
             let package = env!("CARGO_PKG_NAME");
-            $crate::harness::runner::main(package, implementation, $crate::SUITES)
+            let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+            $crate::harness::runner::main(package, sources, implementation, $crate::SUITES)
         }
     };
 }

@@ -4,7 +4,8 @@
 //! nextest work as everywhere. What libtest cannot do is done here: a test that hangs, aborts,
 //! overflows its stack or floods its output costs itself alone; a test that makes no sense in a
 //! world is skipped with a reason; a filter that matches nothing is an error; every test's line
-//! says what it took; and the failures' last lines come last of all.
+//! says what it took; and the failures' last lines come last of all. And before anything is run,
+//! the sources under test are looked through for what would keep a run from being had again.
 
 mod case;
 mod child;
@@ -12,7 +13,9 @@ mod command;
 mod print;
 mod process;
 pub mod protocol;
+mod source_check;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -40,9 +43,11 @@ const PARALLEL_IN_REAL_TIME: usize = 4;
 const USAGE_EXIT_STATUS: u8 = 2;
 
 /// The program of a test target: runs those cases of `suites` that concern an implementation, as
-/// arguments and environment say. `package` is the crate that the target belongs to.
+/// arguments and environment say. `package` is the crate that the target belongs to, and `sources` its
+/// folder of source files.
 pub fn main(
     package: &'static str,
+    sources: &str,
     implementation: Implementation,
     suites: &[&'static [TestCase]],
 ) -> ExitCode {
@@ -76,7 +81,10 @@ pub fn main(
             let named = foreign.iter().any(|case| is_selected(&arguments, case));
             nothing_selected(filter, named, &implementation, &cases)
         }
-        _ => Run::new(package, arguments, settings, cases.len()).all(&selected),
+        _ => match source_check::check(Path::new(sources)) {
+            Ok(()) => Run::new(package, arguments, settings, cases.len()).all(&selected),
+            Err(sentence) => refuse(&sentence),
+        },
     }
 }
 

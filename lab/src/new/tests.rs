@@ -1,0 +1,109 @@
+use std::collections::BTreeSet;
+
+use super::labs::Source;
+use super::*;
+
+const KINDS: [Kind; 3] = [Kind::Raft, Kind::Kv, Kind::Both];
+
+/// Below a folder of this repository.
+fn paths_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder of the repository");
+    let paths = entries.map(|entry| entry.expect("an entry of a folder").path());
+    paths.flat_map(|path| if path.is_dir() { paths_below(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn every_file_of_the_kit_is_in_some_crate() {
+    let kit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kit");
+    let below = |path: PathBuf| {
+        path.strip_prefix(&kit).expect("it is below").components().skip(1).collect()
+    };
+    let there: BTreeSet<PathBuf> = paths_below(&kit).into_iter().map(below).collect();
+    let used: BTreeSet<PathBuf> =
+        KINDS.into_iter().flat_map(files::of).map(|(path, _)| PathBuf::from(path)).collect();
+    let of_repository = ["clippy.toml", "rustfmt.toml"].map(PathBuf::from);
+    assert_eq!(used.difference(&there).cloned().collect::<Vec<_>>(), of_repository);
+    let forgotten: Vec<&PathBuf> = there.difference(&used).collect();
+    assert!(forgotten.is_empty(), "{forgotten:?}");
+}
+
+#[test]
+fn no_file_is_in_a_crate_twice() {
+    for kind in KINDS {
+        let paths: Vec<&str> = files::of(kind).map(|(path, _)| path).collect();
+        assert_eq!(BTreeSet::from_iter(&paths).len(), paths.len(), "{paths:?}");
+    }
+}
+
+#[test]
+fn a_name_is_that_of_a_crate_or_refused_with_a_reason() {
+    for name in ["my-raft", "raft2", "a", "labs_of_alice", "my-tests"] {
+        assert_eq!(why_no_name(name), None, "{name}");
+    }
+    for (name, reason) in [
+        ("", "begin with a small letter"),
+        ("6.824", "begin with a small letter"),
+        ("MyRaft", "begin with a small letter"),
+        ("_raft", "begin with a small letter"),
+        ("myRaft", "small letters, digits"),
+        ("my raft", "small letters, digits"),
+        ("räft", "small letters, digits"),
+        ("match", "word of Rust's"),
+        ("raft", "another crate"),
+        ("proc-macro", "another crate"),
+    ] {
+        assert!(why_no_name(name).is_some_and(|why| why.contains(reason)), "{name:?}");
+    }
+}
+
+#[test]
+fn only_a_service_by_itself_has_our_raft_beneath_it() {
+    let labs = Source::Path("../labs".to_string());
+    let manifest = |kind| {
+        let (_, text) =
+            files::of(kind).find(|(path, _)| *path == "Cargo.toml").expect("it is there");
+        files::fill_in(text, "alices-kv", &labs, kind)
+    };
+    for kind in KINDS {
+        let text = manifest(kind);
+        assert_eq!(
+            text.contains("\nraft = { path = \"../labs/raft\" }"),
+            kind == Kind::Kv,
+            "{text}"
+        );
+        assert!(text.contains("name = \"alices-kv\"\n"), "{text}");
+        assert!(text.contains("\nlabrt = { path = \"../labs/labrt\" }"), "{text}");
+        assert!(!text.contains("@labs") && !text.contains("kvraft") && !text.contains("plain"));
+    }
+}
+
+#[test]
+fn a_checkout_near_by_is_named_relative_and_one_far_away_from_the_root() {
+    let labs = Labs::Checkout("/home/alice/raft-labs".into());
+    for (dir, path) in [
+        ("/home/alice/my-raft", "../raft-labs"),
+        ("/home/alice/raft-labs/my-raft", ".."),
+        ("/home/alice/work/my-raft", "../../raft-labs"),
+        ("/home/alice/work/labs/my-raft", "/home/alice/raft-labs"),
+        ("/tmp/my-raft", "/home/alice/raft-labs"),
+    ] {
+        assert_eq!(labs.seen_from(Path::new(dir)), Ok(Source::Path(path.to_string())), "{dir}");
+    }
+}
+
+#[test]
+fn a_url_is_a_git_repository_and_a_path_must_be_a_checkout() {
+    let url = "https://example.org/raft-labs";
+    let labs = Labs::find(Some(url), Kind::Raft);
+    assert_eq!(labs, Ok(Labs::Git(url.to_string())));
+    let source = Source::Git(url.to_string());
+    assert_eq!(source.dependency("labrt"), "{ git = \"https://example.org/raft-labs\" }");
+    let Err(Refusal(nowhere)) = Labs::find(Some("/nowhere"), Kind::Raft) else {
+        panic!("there is no such folder")
+    };
+    assert!(nowhere.contains("--deps /nowhere: there is no such folder"), "{nowhere}");
+    let Err(Refusal(other)) = Labs::find(Some("/"), Kind::Raft) else {
+        panic!("that is no checkout")
+    };
+    assert!(other.contains("no checkout of raft-labs, since contract/Cargo.toml"), "{other}");
+}
