@@ -12,6 +12,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
+#[cfg(target_os = "linux")]
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::refusal::{Refusal, because};
 use crate::sandbox::Sandbox;
@@ -84,6 +86,11 @@ pub(crate) fn become_limited(args: &Args) -> Refusal {
         if let Err(error) = setrlimit(resource, both) {
             return because("the limits could not be set")(error);
         }
+    }
+    // Nobody is left to hear of a test whose lab was killed. A sandbox sees to that itself.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
+        return because("the process could not be bound to its parent")(error);
     }
     let mut command = Command::new(&args.program);
     command.args(&args.arguments);

@@ -29,7 +29,8 @@ use crate::worker::{How, Stop};
 /// Run seeds of tests, side by side, and count what fails.
 ///
 /// It goes on after a failure, and keeps the first reports of each kind in target/lab. Ctrl-C stops it
-/// at any time, with the table of what ran so far. The exit status is 0 if no run failed.
+/// at any time, with the table of what ran so far. The exit status is 0 if all runs passed, 1 if one
+/// failed, and 130 if it was stopped before that.
 ///
 ///   lab stress 2A -n 1000            a thousand seeds of each test of part 2A
 ///   lab stress figure8 --for 10m     ten minutes of the two figure8 tests
@@ -78,6 +79,8 @@ struct Shard {
 }
 
 const RUNS: u64 = 100;
+/// What a shell gives a program that Ctrl-C has stopped: nothing failed so far, and not all was run.
+const STOPPED_EXIT_STATUS: u8 = 130;
 fn shard(text: &str) -> Result<Shard, String> {
     let parts =
         text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
@@ -154,6 +157,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     match broken {
         Some(refusal) => Err(refusal),
         None if stress.tally.failed() > 0 => Ok(ExitCode::FAILURE),
+        None if stop.is_now() => Ok(ExitCode::from(STOPPED_EXIT_STATUS)),
         None => Ok(ExitCode::SUCCESS),
     }
 }
