@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use labrt::time::{Duration, Instant};
 
 use crate::campaign::Seeds;
@@ -141,12 +141,10 @@ impl Progress {
 
     /// Leaves the terminal as it was.
     pub(crate) fn end(&self) {
-        if let View::Bars { all, total, .. } = &self.view {
-            total.finish_and_clear();
-            self.tests.iter().filter_map(|test| test.bar.as_ref()).for_each(|bar| {
-                bar.finish_and_clear();
-            });
+        if let View::Bars { all, .. } = &self.view {
             let _ = all.clear();
+            // Or a tick on its way would draw once more.
+            all.set_draw_target(ProgressDrawTarget::hidden());
         }
     }
 }

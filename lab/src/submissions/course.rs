@@ -185,14 +185,18 @@ impl Course {
     }
 }
 
-/// The folder of a crate, and the manifest of the workspace that it belongs to.
+/// The folder of a crate, and the files beside the manifest of the workspace that it belongs to; not
+/// the workspace's other crates.
 fn seen_of(manifest: &Path) -> Vec<PathBuf> {
     let folder = manifest.parent().unwrap_or(Path::new("/"));
-    let is_workspace = |path: &PathBuf| {
-        fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line == "[workspace]"))
+    let is_workspace = |above: &&Path| {
+        let text = fs::read_to_string(above.join("Cargo.toml"));
+        text.is_ok_and(|text| text.lines().any(|line| line == "[workspace]"))
     };
-    let above = folder.ancestors().skip(1).map(|above| above.join("Cargo.toml"));
-    above.filter(is_workspace).take(1).chain([folder.to_path_buf()]).collect()
+    let workspace = folder.ancestors().skip(1).find(is_workspace);
+    let beside = workspace.and_then(|workspace| fs::read_dir(workspace).ok());
+    let beside = beside.into_iter().flatten().flatten().map(|entry| entry.path());
+    beside.filter(|path| path.is_file()).chain([folder.to_path_buf()]).collect()
 }
 
 /// What a kit lists as a submission's.

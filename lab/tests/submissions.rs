@@ -1,0 +1,175 @@
+//! A class of nine: what each gets, and that none of them reaches what is not its own.
+//!
+//! They are the plain Raft of this repository with something done to it. A kit has to be built with all that
+//! it depends on, so this is the slowest test of all; it needs bubblewrap.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+/// This repository.
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("lab/ is a folder of it")
+}
+
+fn lab(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("there is room");
+    for entry in fs::read_dir(from).expect("it is a folder").flatten() {
+        let place = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &place),
+            false => drop(fs::copy(entry.path(), place).expect("there is room")),
+        }
+    }
+}
+
+/// A class under way.
+struct Class {
+    folder: TempDir,
+}
+
+impl Class {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The plain Raft and service under the names that the kit has for them.
+    fn hand_in(&self, name: &str) -> PathBuf {
+        let sources = self.path("class").join(name).join("src");
+        copy(&repository().join("fixtures/plain/src"), &sources);
+        let main = sources.join("lib.rs");
+        let mut text = fs::read_to_string(&main).expect("it was copied");
+        // Its unit tests need what a kit has not.
+        text = text.replace("#[cfg(test)]", "#[cfg(any())]");
+        text += "\npub use PlainRaft as MyRaft;\npub use kv::{PlainClerk as MyClerk, PlainKv as MyKv};\n";
+        fs::write(&main, text).expect("there is room");
+        main
+    }
+
+    /// The same, with `code` run whenever a server is made.
+    fn hand_in_with(&self, name: &str, code: &str) {
+        let main = self.hand_in(name);
+        let text = fs::read_to_string(&main).expect("it was written");
+        let place = "        let persister = disk.persister();\n";
+        assert!(text.contains(place), "the plain Raft's make begins otherwise now");
+        fs::write(&main, text.replacen(place, &format!("{code}\n{place}"), 1))
+            .expect("there is room");
+    }
+
+    fn hand_in_wrong(&self, name: &str) {
+        self.hand_in(name);
+        let patch = repository().join("fixtures/wrong/votes_twice.patch");
+        let text = fs::read_to_string(patch).expect("it is there").replace("fixtures/plain/", "");
+        let place = self.path("class").join(name);
+        let mut command = Command::new("patch");
+        command.args(["--strip", "0", "--quiet", "--directory"]).arg(place).stdin(Stdio::piped());
+        let mut child = command.spawn().expect("patch is installed");
+        let mut input = child.stdin.take().expect("it was asked for");
+        std::io::Write::write_all(&mut input, text.as_bytes()).expect("it reads");
+        drop(input);
+        assert!(child.wait().expect("it ends").success());
+    }
+
+    /// All of them.
+    fn hand_in_all(&self, port: u16) {
+        self.hand_in("correct");
+        self.hand_in_wrong("wrong");
+        let broken = self.hand_in("broken");
+        fs::write(broken, "fn unfinished( {").expect("there is room");
+        self.hand_in_with(
+            "hanging",
+            "        loop { std::hint::spin_loop(); }\n        #[allow(unreachable_code)]",
+        );
+        let fork = "std::process::Command::new(\"/bin/sleep\").arg(\"1000\").spawn()";
+        self.hand_in_with(
+            "forking",
+            &format!("        while {fork}.is_ok() {{}}\n        std::process::abort();"),
+        );
+        let outside = self.path("outside");
+        fs::create_dir_all(&outside).expect("there is room");
+        open_to_all(&outside);
+        self.hand_in_with(
+            "writing",
+            &format!(
+                "        for place in [{outside:?}, \"/tmp\", \"/var/tmp\", \"..\", \"src\"] {{\n            \
+                 let _ = std::fs::write(format!(\"{{place}}/written-by-a-submission\"), \"I was here\");\n        }}\n        \
+                 assert!(std::net::TcpStream::connect((\"127.0.0.1\", {port})).is_err(), \"a network\");\n        \
+                 assert!(std::fs::read_dir({outside:?}).is_err(), \"I see it\");"
+            ),
+        );
+        self.hand_in_with(
+            "forging",
+            "        println!(\"test initial_election_2A ... ok\\n\\ntest result: ok. 96 passed\");\n        \
+             println!(\"{{\\\"Passed\\\":{{\\\"seed\\\":7}}}}\");\n        std::process::exit(0);",
+        );
+        let theirs = repository().join("raft/src/lib.rs");
+        let reexporting = self.hand_in("reexporting");
+        let text = format!("#[path = {theirs:?}]\nmod theirs;\npub use theirs::Raft as MyRaft;\n");
+        fs::write(reexporting, text).expect("there is room");
+        fs::create_dir_all(self.path("class").join("empty")).expect("there is room");
+    }
+}
+
+fn open_to_all(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).expect("it is ours");
+}
+
+/// Status and points of a row.
+fn row(table: &str, name: &str) -> (String, String) {
+    let line = table.lines().find(|line| line.starts_with(&format!("{name},")));
+    let mut cells = line.unwrap_or_else(|| panic!("{name} has no row in\n{table}")).split(',');
+    let mut cell = || cells.next().unwrap_or_default().to_string();
+    let _ = cell();
+    (cell(), cell())
+}
+
+#[test]
+fn each_submission_gets_what_it_is_worth_and_reaches_nothing() {
+    let class = Class { folder: TempDir::new().expect("there is room") };
+    open_to_all(class.folder.path());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    class.hand_in_all(listener.local_addr().expect("it has one").port());
+    let kit = class.path("kit");
+    let made = lab(&["new", "--both"]).arg(&kit).output().expect("lab starts");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    fs::write(class.path("seeds.txt"), "4711 815\n").expect("there is room");
+
+    let mut grade = lab(&["grade", "initial_election_2A", "vote_once_2A", "--limit", "30s"]);
+    grade.arg("--submissions").arg(class.path("class")).arg("--kit").arg(&kit);
+    grade.arg("--out").arg(class.path("grades.csv")).arg("--reports").arg(class.path("reports"));
+    grade.arg("--seed-file").arg(class.path("seeds.txt")).env("HOME", env!("HOME"));
+    let graded = grade.output().expect("lab starts");
+    let (said, errors) =
+        (String::from_utf8_lossy(&graded.stdout), String::from_utf8_lossy(&graded.stderr));
+    assert!(graded.status.success(), "{said}{errors}");
+
+    let table = fs::read_to_string(class.path("grades.csv")).expect("it was written");
+    let is = |name: &str, status: &str, points: &str| {
+        assert_eq!(row(&table, name), (status.to_string(), points.to_string()), "{name}\n{table}");
+    };
+    is("correct", "graded", "10");
+    is("wrong", "graded", "5");
+    is("broken", "does not build", "0");
+    is("hanging", "graded", "0");
+    is("forking", "graded", "0");
+    is("writing", "graded", "10");
+    is("forging", "graded", "0");
+    is("reexporting", "does not build", "0");
+    is("empty", "incomplete", "0");
+    assert!(fs::read_dir(class.path("outside")).expect("it is there").next().is_none());
+    for place in ["/tmp", "/var/tmp"] {
+        assert!(!Path::new(place).join("written-by-a-submission").exists(), "{place}");
+    }
+    let report = fs::read_to_string(class.path("reports/reexporting.txt")).expect("it was written");
+    assert!(report.contains("couldn't read"), "{report}");
+}
