@@ -99,6 +99,8 @@ struct Progress {
     /// Runs that have ended, and what they took.
     ended: u64,
     took: Duration,
+    /// It has failed, and that is enough.
+    is_over: bool,
 }
 
 impl Queue {
@@ -108,7 +110,10 @@ impl Queue {
             return None;
         }
         loop {
-            let has_more = |&place: &usize| self.seeds.at(self.tests[place].given).is_some();
+            let has_more = |&place: &usize| {
+                let test = &self.tests[place];
+                !test.is_over && self.seeds.at(test.given).is_some()
+            };
             let places = (0..self.tests.len()).filter(has_more);
             let place = places.min_by_key(|&place| self.tests[place].given)?;
             let begin = self.tests[place].given;
@@ -161,6 +166,7 @@ pub(crate) fn start(plan: Plan, stop: &Stop) -> Receiver<News> {
                     queue.with(|queue| {
                         queue.tests[place].ended += 1;
                         queue.tests[place].took += run.took;
+                        queue.tests[place].is_over |= run.has_failed() && !how.keep_going;
                     });
                     let _ = tell.send(News::Run(place, run));
                 });

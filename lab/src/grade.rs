@@ -80,7 +80,7 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Rule {
-    /// Nothing: all seeds must pass
+    /// Nothing: all seeds must pass, and a test is run up to the first that fails
     All,
     /// The share of seeds that passed
     Share,
@@ -205,6 +205,12 @@ impl TestGrade {
 }
 
 impl Args {
+    /// Once a test has lost its points, more seeds tell nothing: a submission that hangs would cost
+    /// hours.
+    pub(crate) fn how(&self) -> How {
+        How { keep_going: self.rule == Rule::Share, ..self.running.how(None) }
+    }
+
     pub(crate) fn seeds(&self) -> Result<Seeds, Refusal> {
         match &self.seed_file {
             Some(path) => submissions::read_seeds(path),
@@ -223,7 +229,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     let seeds = args.seeds()?;
     let targets = targets::find(&args.build)?;
     let selected = selection::select(&targets, &args.tests)?;
-    let how = args.running.how(None);
+    let how = args.how();
     let grade = grade(args, &seeds, &selected, &how, &stop)?;
     if stop.is_now() {
         return Err(Refusal::new("stopped: nothing is graded"));
@@ -351,11 +357,21 @@ fn score_line(text: &mut String, width: usize, test: &TestGrade) {
         ),
         (None, _) => writeln!(
             text,
-            "  FAILED  {name:<width$}  {:>5}/{of:<2}  {failed} of {} seeds failed  {seconds:>7.2} s",
+            "  FAILED  {name:<width$}  {:>5}/{of:<2}  {}  {seconds:>7.2} s",
             points(test.points),
-            passed + failed,
+            seeds_in_words(test),
         ),
     };
+}
+
+/// Which seeds a test has failed on. One that has lost all its points is not run to the end, and how far
+/// it came is chance.
+pub(crate) fn seeds_in_words(test: &TestGrade) -> String {
+    let TestGrade { passed, failed, first_failure, .. } = test;
+    match first_failure {
+        Some(first) if test.points == 0.0 => format!("seed {} failed", first.seed),
+        _ => format!("{failed} of {} seeds failed", passed + failed),
+    }
 }
 
 /// The last lines of the first failure, which say how to have it again.

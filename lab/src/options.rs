@@ -56,7 +56,7 @@ impl Running {
             memory: self.memory.saturating_mul(1 << 20),
             sandbox: None,
         };
-        How { world: self.world, strategy, limits }
+        How { world: self.world, strategy, limits, keep_going: true }
     }
 
     pub(crate) fn jobs(&self) -> usize {

@@ -38,6 +38,8 @@ pub(crate) struct How {
     pub(crate) world: WorldKind,
     pub(crate) strategy: Option<StrategyKind>,
     pub(crate) limits: Limits,
+    /// Whether a test is run on once it has failed.
+    pub(crate) keep_going: bool,
 }
 
 /// A run that came to its end.
@@ -47,6 +49,12 @@ pub(crate) struct Run {
     /// Real time that it took.
     pub(crate) took: Duration,
     pub(crate) outcome: Outcome,
+}
+
+impl Run {
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.outcome, Outcome::Failed { .. })
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -88,16 +96,20 @@ pub(crate) fn run(
 ) -> io::Result<()> {
     let mut rest = seeds;
     while !rest.is_empty() && !stop.is_now() {
-        let mut told = 0;
+        let (mut told, mut failed) = (0, false);
         let ended = Worker::start(test, rest, how)?.watch(stop, how, &mut |run: Run| {
             told += 1;
+            failed |= run.has_failed();
             tell(run);
         });
+        if failed && !how.keep_going {
+            return Ok(());
+        }
         rest = &rest[told.min(rest.len())..];
         if let (Some((message, took)), [seed, more @ ..]) = (ended, rest) {
             let outcome = Outcome::Failed { time: Duration::ZERO, message };
             tell(Run { seed: *seed, took, outcome });
-            rest = more;
+            rest = if how.keep_going { more } else { &[] };
         }
     }
     Ok(())
@@ -121,7 +133,7 @@ impl Worker {
         let report = File::options().create_new(true).read(true).write(true).open(&path)?;
         open_to_all(&path)?;
         let name = test.test().name.clone();
-        let batch = Batch { test: name.clone(), seeds: ranges(seeds), keep_going: true };
+        let batch = Batch { test: name.clone(), seeds: ranges(seeds), keep_going: how.keep_going };
         let request = serde_json::to_string(&Request::new(path, Some(batch)))?;
         let Target { program, folder: place, .. } = &*test.target;
         let mut command = how.limits.command(program, place, folder.path())?;

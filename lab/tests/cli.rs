@@ -67,7 +67,7 @@ fn each_test_costs_its_own_points_alone() {
         (points.expect("a number"), passed.expect("a number"), message.to_string())
     };
     assert_eq!(of("passes_0X"), (2.0, 5, String::new()));
-    assert_eq!(of("aborts_on_2_0X").1, 4, "the others are run in another process");
+    assert_eq!(of("aborts_on_2_0X").1, 2, "0 and 1, and then it has lost its points");
     for (name, message) in [
         ("fails_sometimes_0X", "seed 3 is one of the bad ones"),
         ("aborts_0X", "the test's process aborted"),

@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args, submissions: &Path, stop: &Stop) -> Result<ExitCo
     eprintln!("getting the kit and its dependencies together");
     let course = Course::prepare(kit, work.path())?;
     // The kit itself fails its tests, and says what there is to be had.
-    let class = Class { args, course, seeds: args.seeds()?, how: args.running.how(None) };
+    let class = Class { args, course, seeds: args.seeds()?, how: args.how() };
     let of = class.points_to_be_had()?;
     fs::create_dir_all(&args.reports).map_err(because("the reports' folder cannot be made"))?;
     let what = format!("{} cannot be written", args.out.display());
