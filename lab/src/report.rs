@@ -37,7 +37,7 @@ fn said(test: &TestGrade) -> String {
         (Some(reason), _) => format!("{claim} Not run: {reason}."),
         (None, None) => format!("{claim} {passed} seeds passed."),
         (None, Some(first)) => format!(
-            "{claim} {}; seed {}: {}\nTo have it again: {}",
+            "{claim} {}. Seed {}: {}\nTo have it again: {}",
             seeds_in_words(test),
             first.seed,
             first.message,
@@ -124,6 +124,6 @@ mod tests {
         assert_eq!(results["tests"][1]["status"], "failed");
         assert_eq!(results["tests"][1]["max_score"], 2);
         let said = results["tests"][1]["output"].as_str().unwrap_or_default();
-        assert!(said.contains("seed 7 failed; "), "{said}");
+        assert!(said.contains("seed 7 failed. Seed 7: "), "{said}");
     }
 }
