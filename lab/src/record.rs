@@ -9,7 +9,7 @@ use crate::selection::Selected;
 use crate::worker::{How, Outcome, Run};
 
 /// What a test target with the suites is called, unless a crate has several.
-const USUAL_TARGET: &str = "labs";
+pub(crate) const USUAL_TARGET: &str = "labs";
 
 /// A run. A file has one to a line; times are in microseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
