@@ -155,9 +155,22 @@ impl Clients {
         keys: Keys,
         numbers: impl Iterator<Item = usize>,
     ) -> Self {
+        Self::start_pausing(kv, round, keys, numbers, Duration::ZERO)
+    }
+
+    /// Starts these, and has them pause for up to so long before each operation. Without that, a fast
+    /// network sees as many as it can carry: in half a minute a log that a Raft which saves all of it
+    /// each time takes minutes to save.
+    pub(crate) fn start_pausing(
+        kv: &KvCluster,
+        round: u64,
+        keys: Keys,
+        numbers: impl Iterator<Item = usize>,
+        pause: Duration,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let client = |number| {
-            let load = Load::new(kv, number, round);
+            let load = Load { pause, ..Load::new(kv, number, round) };
             let stop = Arc::clone(&stop);
             thread::spawn(move || match keys {
                 Keys::Own => load.on_own_key(&stop),
@@ -192,6 +205,8 @@ struct Load {
     clients: usize,
     draw: Stream,
     tokens: u64,
+    /// At most, before each operation.
+    pause: Duration,
 }
 
 impl Load {
@@ -203,6 +218,13 @@ impl Load {
             clients: kv.clients(),
             draw: random::stream("client load", round << 32 | number as u64),
             tokens: 0,
+            pause: Duration::ZERO,
+        }
+    }
+
+    fn pause(&mut self) {
+        if !self.pause.is_zero() {
+            sleep(self.draw.duration(Duration::ZERO..self.pause));
         }
     }
 
@@ -218,6 +240,7 @@ impl Load {
         let mut written = self.token();
         self.client.put(&key, &written);
         while !stop.load(Ordering::Acquire) {
+            self.pause();
             if self.draw.chance(500_000) {
                 let token = self.token();
                 self.client.append(&key, &token);
@@ -241,6 +264,7 @@ impl Load {
 
     fn on_shared_keys(mut self, stop: &AtomicBool) {
         while !stop.load(Ordering::Acquire) {
+            self.pause();
             let key = Keys::Shared.name(self.draw.random_range(0..self.clients));
             match self.draw.below(100) {
                 0..50 => {
