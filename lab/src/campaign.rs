@@ -16,6 +16,9 @@ use labrt::sync::Shared;
 use labrt::thread;
 use labrt::time::{Duration, Instant};
 
+use crate::progress::Progress;
+use crate::record::Record;
+use crate::refusal::{Refusal, because};
 use crate::selection::Selected;
 use crate::worker::{self, How, Run, Stop};
 
@@ -74,7 +77,7 @@ pub(crate) struct Plan {
 }
 
 /// News of a campaign.
-pub(crate) enum News {
+enum News {
     /// A batch of the test at this place has begun, or ended.
     Began(usize),
     Ended(usize),
@@ -85,7 +88,7 @@ pub(crate) enum News {
 
 /// What workers take turns at.
 struct Queue {
-    tests: Vec<Progress>,
+    tests: Vec<Turns>,
     seeds: Seeds,
     until: Option<Instant>,
     done: HashSet<(usize, u64)>,
@@ -93,7 +96,7 @@ struct Queue {
 }
 
 #[derive(Default)]
-struct Progress {
+struct Turns {
     /// Seeds that were given out, from the first.
     given: u64,
     /// Runs that have ended, and what they took.
@@ -131,7 +134,7 @@ impl Queue {
 
     /// How many runs of a test are a batch.
     fn batch(&self, place: usize) -> u64 {
-        let Progress { ended, took, .. } = self.tests[place];
+        let Turns { ended, took, .. } = self.tests[place];
         match (self.world, ended) {
             (WorldKind::Threads, _) => 1,
             (WorldKind::Sim, 0) => FIRST_BATCH,
@@ -143,12 +146,51 @@ impl Queue {
     }
 }
 
-/// Starts a campaign. Its news end when it does, or when it is told to stop.
-pub(crate) fn start(plan: Plan, stop: &Stop) -> Receiver<News> {
+/// Runs a campaign, shows how far it is, and has `take` count each run, by the place of its test. A
+/// campaign that cannot go on, or whose runs cannot be counted, is stopped.
+///
+/// # Errors
+/// What stopped it.
+pub(crate) fn run(
+    plan: Plan,
+    stop: &Stop,
+    progress: &mut Progress,
+    mut take: impl FnMut(usize, Record, &Run) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let (tests, how) = (plan.tests.clone(), plan.how.clone());
+    let mut result = Ok(());
+    for news in &start(plan, stop) {
+        let taken = match news {
+            News::Began(place) => {
+                progress.began(place);
+                Ok(())
+            }
+            News::Ended(place) => {
+                progress.ended(place);
+                Ok(())
+            }
+            News::Run(place, run) => {
+                let record = Record::new(&tests[place], &how, &run);
+                progress.run(place, &record);
+                take(place, record, &run)
+            }
+            News::Broken(error) => Err(because("a worker process could not be started")(error)),
+        };
+        if taken.is_err() {
+            stop.now();
+            result = result.and(taken);
+        }
+    }
+    progress.end();
+    result
+}
+
+/// Starts the workers. Their news end when they do, or when they are told to stop.
+fn start(plan: Plan, stop: &Stop) -> Receiver<News> {
     let (tell, news) = channel::unbounded();
     let tests = Arc::new(plan.tests);
     let queue = Arc::new(Shared::new(Queue {
-        tests: tests.iter().map(|_| Progress::default()).collect(),
+        tests: tests.iter().map(|_| Turns::default()).collect(),
         seeds: plan.seeds,
         until: plan.until,
         done: plan.done,
@@ -187,7 +229,7 @@ mod tests {
 
     fn queue(tests: usize, range: RangeInclusive<u64>, done: &[(usize, u64)]) -> Queue {
         Queue {
-            tests: (0..tests).map(|_| Progress::default()).collect(),
+            tests: (0..tests).map(|_| Turns::default()).collect(),
             seeds: Seeds::Range(range),
             until: None,
             done: done.iter().copied().collect(),

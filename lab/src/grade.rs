@@ -14,7 +14,7 @@ use labrt::settings::WorldKind;
 use labrt::time::Duration;
 use serde::Serialize;
 
-use crate::campaign::{self, News, Plan, Seeds};
+use crate::campaign::{self, Plan, Seeds};
 use crate::options::Running;
 use crate::progress::Progress;
 use crate::record::{Key, Record};
@@ -220,9 +220,7 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
-    let stop = Stop::default();
-    let on_signal = stop.clone();
-    ctrlc::set_handler(move || on_signal.now()).map_err(because("Ctrl-C cannot be caught"))?;
+    let stop = Stop::on_signal()?;
     if let Some(submissions) = &args.submissions {
         return submissions::run(args, submissions, &stop);
     }
@@ -271,23 +269,10 @@ pub(crate) fn grade(
     let mut tried: Vec<Tried> = tests.iter().map(|_| Tried::default()).collect();
     let nothing = Tally::of(tests.iter().map(Key::of));
     let mut progress = Progress::begin(&tests, seeds, None, &nothing);
-    let mut broken = None;
-    for news in &campaign::start(plan, stop) {
-        match news {
-            News::Began(place) => progress.began(place),
-            News::Ended(place) => progress.ended(place),
-            News::Run(place, run) => {
-                let record = Record::new(&tests[place], how, &run);
-                progress.run(place, &record);
-                tried[place].take(record, &run);
-            }
-            News::Broken(error) => broken = Some(error),
-        }
-    }
-    progress.end();
-    if let Some(error) = broken {
-        return Err(because("a test's process could not be started")(error));
-    }
+    campaign::run(plan, stop, &mut progress, |place, record, run| {
+        tried[place].take(record, run);
+        Ok(())
+    })?;
     let mut tried = tests.iter().zip(tried).map(|(test, tried)| tried.grade(test, args.rule));
     let of_world = |test: &Selected| match (&test.test().only_in_sim, args.running.world) {
         (Some(reason), WorldKind::Threads) => {

@@ -15,7 +15,7 @@ use labrt::thread::{self, JoinHandle};
 use labrt::time::{Duration, Instant};
 
 use crate::artefacts::{self, Artefacts};
-use crate::campaign::{self, News, Plan, Seeds};
+use crate::campaign::{self, Plan, Seeds};
 use crate::merge;
 use crate::options::{Running, duration, strategy};
 use crate::progress::Progress;
@@ -136,9 +136,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     let mut tally = Tally::of(tests.iter().map(Key::of));
     let done = earlier_runs(args, &tests, &seeds, &mut tally)?;
     let json = args.json.as_ref().map(|path| open(path, args.resume)).transpose()?;
-    let stop = Stop::default();
-    let on_signal = stop.clone();
-    ctrlc::set_handler(move || on_signal.now()).map_err(because("Ctrl-C cannot be caught"))?;
+    let stop = Stop::on_signal()?;
     let mut progress = Progress::begin(&tests, &seeds, args.time, &tally);
     let plan = Plan {
         tests: tests.clone(),
@@ -151,52 +149,22 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     let how = args.running.how(args.strategy);
     let (artefacts, kept, keeping) = (Artefacts::default(), Arc::default(), Vec::new());
     let mut stress = Stress { tests, how, tally, json, artefacts, kept, keeping };
-    let broken = stress.listen(plan, args, &stop, &mut progress);
-    progress.end();
+    let ran = campaign::run(plan, &stop, &mut progress, |place, record, _| {
+        if args.until_fail && record.failure.is_some() {
+            stop.now();
+        }
+        stress.take(place, &record)
+    });
     stress.end(&stop);
-    match broken {
-        Some(refusal) => Err(refusal),
-        None if stress.tally.failed() > 0 => Ok(ExitCode::FAILURE),
-        None if stop.is_now() => Ok(ExitCode::from(STOPPED_EXIT_STATUS)),
-        None => Ok(ExitCode::SUCCESS),
-    }
+    ran?;
+    Ok(match stress.tally.failed() {
+        0 if stop.is_now() => ExitCode::from(STOPPED_EXIT_STATUS),
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
 }
 
 impl Stress {
-    /// Takes the campaign's news until its end. Gives the reason if it could not go on.
-    fn listen(
-        &mut self,
-        plan: Plan,
-        args: &Args,
-        stop: &Stop,
-        progress: &mut Progress,
-    ) -> Option<Refusal> {
-        let mut broken = None;
-        for news in &campaign::start(plan, stop) {
-            match news {
-                News::Began(place) => progress.began(place),
-                News::Ended(place) => progress.ended(place),
-                News::Run(place, run) => {
-                    let record = Record::new(&self.tests[place], &self.how, &run);
-                    let failed = record.failure.is_some();
-                    if let Err(refusal) = self.take(place, &record) {
-                        broken = Some(refusal);
-                        stop.now();
-                    }
-                    progress.run(place, &record);
-                    if failed && args.until_fail {
-                        stop.now();
-                    }
-                }
-                News::Broken(error) => {
-                    broken = Some(because("a worker process could not be started")(error));
-                    stop.now();
-                }
-            }
-        }
-        broken
-    }
-
     fn take(&mut self, place: usize, record: &Record) -> Result<(), Refusal> {
         self.tally.add(record);
         if let Some(file) = &mut self.json {

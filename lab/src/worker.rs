@@ -23,6 +23,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use crate::limits::Limits;
+use crate::refusal::{Refusal, because};
 use crate::selection::Selected;
 use crate::targets::{Target, open_to_all};
 
@@ -73,6 +74,18 @@ pub(crate) enum Outcome {
 pub(crate) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
+    /// One that Ctrl-C tells, or whoever ends us.
+    ///
+    /// # Errors
+    /// If signals cannot be caught.
+    pub(crate) fn on_signal() -> Result<Self, Refusal> {
+        let stop = Self::default();
+        let on_signal = stop.clone();
+        let caught = ctrlc::set_handler(move || on_signal.now());
+        caught.map_err(because("Ctrl-C cannot be caught"))?;
+        Ok(stop)
+    }
+
     pub(crate) fn now(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

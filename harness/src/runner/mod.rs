@@ -61,7 +61,8 @@ pub fn main(
         Err(error) => return refuse(&error.to_string()),
     };
     if let Some(request) = Request::from_env() {
-        let served = request.and_then(|it| serve(package, implementation, &settings, &cases, it));
+        let served =
+            request.and_then(|it| serve(package, sources, implementation, &settings, &cases, it));
         return served.unwrap_or_else(|sentence| refuse(&sentence));
     }
     let arguments = Arguments::from_args();
@@ -94,6 +95,7 @@ pub fn main(
 /// In a sentence, if it cannot be done.
 fn serve(
     package: &str,
+    sources: &str,
     implementation: Implementation,
     settings: &Settings,
     cases: &[&'static TestCase],
@@ -103,6 +105,8 @@ fn serve(
         format!("the report {} cannot be opened: {error}", request.report.display())
     })?;
     let Some(batch) = request.batch else {
+        // Whoever asks is about to run them.
+        source_check::check(Path::new(sources))?;
         let tests = cases.iter().map(|&case| case.into()).collect();
         let package = package.to_string();
         report.tell(&Event::Describes(Description { version: protocol::VERSION, package, tests }));

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -35,23 +36,18 @@ pub(super) struct TestResult {
     pub(super) failed: Option<FailedRun>,
     /// Threads that could not be ended.
     pub(super) leaked: Vec<String>,
-    /// The seed that is being run.
-    running: Option<u64>,
 }
 
 impl TestResult {
     fn take(&mut self, event: Event) {
         match event {
-            Event::Describes(_) => {}
-            Event::Began { seed } => self.running = Some(seed),
+            Event::Describes(_) | Event::Began { .. } => {}
             Event::Passed { summary, leaked, .. } => {
-                self.running = None;
                 self.passed += 1;
                 self.total.add(&summary);
                 self.leaked.extend(leaked);
             }
             Event::Failed { run, .. } => {
-                self.running = None;
                 self.failed.get_or_insert(run);
             }
         }
@@ -65,6 +61,7 @@ pub(super) fn run(mut command: Command, batch: Batch, captured: bool) -> Ended {
     if captured {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
     }
+    let seeds = batch.seeds.clone();
     let ended = ask(&mut command, batch);
     let (status, output, text) = match ended {
         Ok(ended) => ended,
@@ -77,7 +74,7 @@ pub(super) fn run(mut command: Command, batch: Batch, captured: bool) -> Ended {
     let result = events.peek().is_some().then(|| {
         let mut result = TestResult::default();
         events.for_each(|event| result.take(event));
-        with_death(result, status)
+        with_death(result, &seeds, status)
     });
     Ended { result: result.ok_or_else(|| describe(status)), output }
 }
@@ -97,14 +94,19 @@ fn ask(command: &mut Command, batch: Batch) -> io::Result<(ExitStatus, String, S
     Ok((status, output, String::from_utf8_lossy(&text).into_owned()))
 }
 
-/// A process that died in the middle of a run: that run has failed.
-fn with_death(mut result: TestResult, status: ExitStatus) -> TestResult {
-    if let Some(seed) = result.running.take() {
+/// A process that ended before it had told of every seed: the first that is missing has failed.
+fn with_death(
+    mut result: TestResult,
+    seeds: &[RangeInclusive<u64>],
+    status: ExitStatus,
+) -> TestResult {
+    let passed = usize::try_from(result.passed).unwrap_or(usize::MAX);
+    let missing = seeds.iter().cloned().flatten().nth(passed);
+    if let (None, Some(seed)) = (&result.failed, missing) {
         let message = describe(status);
         let (time, text, diagram) = (Duration::ZERO, message.clone(), String::new());
         let died = Some(status.to_string());
-        let run = FailedRun { seed, time, message, text, diagram, died };
-        result.failed.get_or_insert(run);
+        result.failed = Some(FailedRun { seed, time, message, text, diagram, died });
     }
     result
 }
@@ -150,5 +152,23 @@ pub fn describe(status: ExitStatus) -> String {
         Some(11) => "the test's process crashed (a stack overflow?)".to_string(),
         Some(signal) => format!("the test's process was ended by signal {signal}"),
         None => format!("the test's process left no result and ended with {status}"),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn seeds_that_a_process_told_nothing_of_have_not_passed() {
+        let failed = |passed, seeds: &[RangeInclusive<u64>]| {
+            let told = TestResult { passed, ..TestResult::default() };
+            with_death(told, seeds, ExitStatus::from_raw(0)).failed.map(|run| run.seed)
+        };
+        assert_eq!(failed(3, &[0..=1, 7..=7]), None);
+        assert_eq!(failed(2, &[0..=1, 7..=7]), Some(7), "it ended well, and before the last run");
+        assert_eq!(failed(0, &[0..=1, 7..=7]), Some(0));
     }
 }
