@@ -29,7 +29,7 @@ fn a_test_that_misbehaves_costs_itself_alone() {
     }
     assert!(text.contains("test result: FAILED. 2 passed; 8 failed; 0 ignored"), "{text}");
     for said in [
-        "FAIL panics_0X · sim random-walk · seed 0 · 0.000 s · this is what went wrong",
+        "FAIL panics_0X · sim random-walk · seed 0 · 0.001 s · this is what went wrong",
         "FAIL aborts_0X · sim random-walk · seed 0 · 0.000 s · the test's process aborted",
         "replay   LAB_SEED=0 cargo test -p harness aborts_0X -- --exact  (replayed: same failure)",
         "FAIL exits_0X · sim random-walk · seed 0 · 0.000 s · the test's process left no result",

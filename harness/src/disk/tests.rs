@@ -26,10 +26,14 @@ fn compact_until_it_fails(disk: &Disk, durable: &Shared<u16>) -> Result<(), Disk
     Ok(())
 }
 
+fn mounted(platter: &Arc<Platter>, group: &Group) -> Disk {
+    platter.mount(group, &Arc::default()).disk().expect("no sync fails")
+}
+
 /// Mounts the disk for a new server, and has that compact.
 fn start(platter: &Arc<Platter>, durable: &Arc<Shared<u16>>) -> (Group, Disk) {
     let group = Group::new("S0", 0, 0);
-    let disk = platter.mount(&group, &Arc::default());
+    let disk = mounted(platter, &group);
     let (theirs, durable) = (disk.clone(), Arc::clone(durable));
     group.spawn("compactor", move || compact_until_it_fails(&theirs, &durable));
     (group, disk)
@@ -60,7 +64,7 @@ fn snapshot_and_records_are_replaced_together_or_not_at_all() {
             let (group, _) = start(&platter, &durable);
             thread::sleep(draw.duration(Duration::ZERO..Duration::from_millis(4)));
             group.crash();
-            let disk = platter.mount(&Group::new("S0", 0, 0), &Arc::default());
+            let disk = mounted(&platter, &Group::new("S0", 0, 0));
             let (found, known) = (found(&disk), durable.with(|durable| *durable));
             assert!(found == known || found == known + 1, "{known} was durable, and not {found}");
             durable.with(|durable| *durable = found);
@@ -74,15 +78,18 @@ fn a_compaction_that_failed_leaves_the_old_or_the_new_and_is_the_last() {
     let counts = Arc::clone(&kept);
     labrt::check(move || {
         let platter = Arc::new(Platter::new(0));
-        platter.set_faults(&DiskFaults { sync_failure_ppm: 200_000, ..DiskFaults::default() });
+        let failing = DiskFaults { sync_failure_ppm: 50_000, ..DiskFaults::default() };
         let durable = Arc::new(Shared::new(0));
-        for _ in 0..10 {
+        for _ in 0..20 {
             let (group, disk) = start(&platter, &durable);
-            thread::sleep(Duration::from_millis(100));
-            assert!(platter.has_failed(), "one in five of a hundred fails");
+            platter.set_faults(&failing);
+            while !platter.has_failed() {
+                thread::sleep(Duration::from_millis(1));
+            }
             assert!(disk.journal().sync().is_err(), "nothing is taken after that");
             group.crash();
-            let disk = platter.mount(&Group::new("S0", 0, 0), &Arc::default());
+            platter.set_faults(&DiskFaults::default());
+            let disk = mounted(&platter, &Group::new("S0", 0, 0));
             let (found, known) = (found(&disk), durable.with(|durable| *durable));
             assert!(found == known || found == known + 1, "{known} was durable, and not {found}");
             counts.with(|counts| counts[usize::from(found - known)] += 1);

@@ -12,13 +12,12 @@ use labrt::sync::Shared;
 use super::service::{LogService, ServicePolicy};
 use crate::oracle::Oracle;
 
-/// What a node and its service are given.
+/// What a node and its service are given, their disk aside.
 pub(crate) struct Seat {
     pub(super) me: usize,
     pub(super) incarnation: u64,
     pub(super) group: Group,
     pub(super) peers: Vec<ClientEnd>,
-    pub(super) disk: Disk,
     pub(super) oracle: Arc<Oracle>,
     /// Has the oracle look.
     pub(super) look: Sender<()>,
@@ -31,7 +30,7 @@ pub(crate) trait Kind: Clone + Send + Sync + 'static {
     type Node: Send + Sync + 'static;
 
     /// Makes a node, and whatever the harness puts on top of it.
-    fn make(&self, seat: Seat) -> Arc<Self::Node>;
+    fn make(&self, seat: Seat, disk: Disk) -> Arc<Self::Node>;
     /// The services that others call.
     fn services(node: &Arc<Self::Node>) -> Vec<Service>;
     /// Term, and whether the node believes to lead.
@@ -60,11 +59,11 @@ impl<R> Clone for RaftKind<R> {
 impl<R: RaftNode> Kind for RaftKind<R> {
     type Node = R;
 
-    fn make(&self, mut seat: Seat) -> Arc<R> {
+    fn make(&self, mut seat: Seat, disk: Disk) -> Arc<R> {
         let (apply, applied) = channel::bounded(0);
         let peers = std::mem::take(&mut seat.peers);
-        let service = LogService::restore(&seat);
-        let node = R::make(peers, seat.me, seat.disk, apply);
+        let service = LogService::restore(&seat, &disk);
+        let node = R::make(peers, seat.me, disk, apply);
         let below = Arc::clone(&node);
         seat.group.spawn("applier", move || service.run(&below, &applied));
         node
@@ -108,8 +107,8 @@ impl<K> Clone for KvKind<K> {
 impl<K: KvNode> Kind for KvKind<K> {
     type Node = K;
 
-    fn make(&self, seat: Seat) -> Arc<K> {
-        K::make(seat.peers, seat.me, seat.disk, self.max_raft_state)
+    fn make(&self, seat: Seat, disk: Disk) -> Arc<K> {
+        K::make(seat.peers, seat.me, disk, self.max_raft_state)
     }
 
     fn services(node: &Arc<K>) -> Vec<Service> {

@@ -234,7 +234,6 @@ impl<K: Kind> LocalServer<K> {
             incarnation,
             group: group.clone(),
             peers: (0..self.servers).map(end).collect(),
-            disk: self.platter.mount(group, &self.around.crashes),
             oracle: Arc::clone(&self.around.oracle),
             look,
             policy: Arc::clone(&self.policy),
@@ -280,8 +279,9 @@ impl<K: Kind> ServerHandle for LocalServer<K> {
         self.around.crashes.set_group(self.me, &group);
         self.around.oracle.begin_incarnation(self.me, incarnation);
         let seat = self.seat(&group, incarnation, nudges_tx.clone());
-        let network = self.around.network.clone();
-        let program = Program { seat, network, calls: calls_rx, nudges: nudges_rx };
+        let (mount, network) =
+            (self.platter.mount(&group, &self.around.crashes), self.around.network.clone());
+        let program = Program { seat, mount, network, calls: calls_rx, nudges: nudges_rx };
         let (kind, (ready, started)) = (self.kind.clone(), channel::bounded(1));
         let spawned = group.spawn("main", move || program.run(&kind, &ready));
         drop(spawned);

@@ -11,6 +11,7 @@ use labrt::thread::Builder;
 use serde::{Deserialize, Serialize};
 
 use super::kind::{Kind, Seat};
+use crate::disk::Mount;
 
 /// What a test asks of a server's program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,6 +38,7 @@ pub(super) struct Call {
 /// What runs in a server's group: the node and its service, who answers the test, who observes.
 pub(super) struct Program {
     pub(super) seat: Seat,
+    pub(super) mount: Mount,
     pub(super) network: Network,
     pub(super) calls: Receiver<Call>,
     /// The oracle is to look.
@@ -45,10 +47,11 @@ pub(super) struct Program {
 
 impl Program {
     pub(super) fn run<K: Kind>(self, kind: &K, ready: &Sender<()>) {
-        let Self { seat, network, calls, nudges } = self;
+        let Self { seat, mount, network, calls, nudges } = self;
         let (me, group) = (seat.me, seat.group.clone());
+        let Ok(disk) = mount.disk() else { return group.crash() };
         let (incarnation, oracle) = (seat.incarnation, Arc::clone(&seat.oracle));
-        let node = kind.make(seat);
+        let node = kind.make(seat, disk);
         network.serve(me, &group, K::services(&node));
         let observed = Arc::clone(&node);
         Builder::new().name("oracle").group(&group).observer().spawn(move || {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{ApplyMsg, Index, RaftNode};
+use contract::{ApplyMsg, Disk, Index, RaftNode};
 use labrt::channel::{Receiver, Sender};
 use labrt::group::Group;
 use labrt::random::{self, Stream};
@@ -70,7 +70,7 @@ pub(super) struct LogService {
 
 impl LogService {
     /// With what the snapshot on the disk says.
-    pub(super) fn restore(seat: &Seat) -> Self {
+    pub(super) fn restore(seat: &Seat, disk: &Disk) -> Self {
         let mut service = Self {
             me: seat.me,
             incarnation: seat.incarnation,
@@ -81,7 +81,7 @@ impl LogService {
             delays: random::stream("snapshots", seat.me as u64),
             state: Snapshot::default(),
         };
-        let stored = seat.disk.read_snapshot();
+        let stored = disk.read_snapshot();
         if !stored.is_empty() {
             service.install(&stored, None);
         }

@@ -341,6 +341,7 @@ mod tests {
         let journal = server_disk.mount(&Group::new("S1", 1, 0)).journal();
         server_disk
             .set_faults(&DiskFaults { sync_failure_ppm: 1_000_000, ..DiskFaults::default() });
+        journal.append(&[0]).expect("nothing is written before the sync");
         journal.sync().expect_err("the disk was told to fail");
         restore(1, &journal);
     }
