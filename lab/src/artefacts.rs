@@ -5,11 +5,13 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use labrt::replay::trace_folder_of;
 
 use crate::record::{Key, Record};
 use crate::selection::Selected;
-use crate::worker::{self, How};
+use crate::worker::{self, How, Stop};
 
 /// Of one kind.
 const OF_A_KIND_MAX: usize = 2;
@@ -36,12 +38,13 @@ impl Artefacts {
     }
 }
 
-/// Has a failure again, and keeps its report where the target keeps its traces. Gives the folder.
-pub(crate) fn keep(test: &Selected, seed: u64, how: &How) -> std::io::Result<PathBuf> {
-    let report = worker::report(test, seed, how)?;
-    // target/PROFILE/deps/PROGRAM: as the runner has it.
-    let built = test.target.program.ancestors().nth(3).unwrap_or(Path::new("target"));
-    let folder = built.join("lab").join(format!("{}-{seed}", test.test().name));
+/// Has a failure again, and keeps its report where the test program keeps its traces. Gives the
+/// folder.
+pub(crate) fn keep(test: &Selected, seed: u64, how: &How, stop: &Stop) -> std::io::Result<PathBuf> {
+    let report = worker::report(test, seed, how, stop)?;
+    let folder = trace_folder_of(&test.target.program, &test.test().name, seed);
+    // A program that is not in its place is run in its target's folder, which is where it stands.
+    let folder = test.target.folder.join(folder);
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("report.txt"), report)?;
     for file in ["log.txt", "events.jsonl"] {

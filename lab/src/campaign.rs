@@ -1,8 +1,9 @@
 //! Many runs of many tests on several workers: who runs what next.
 //!
-//! Tests take turns, so that each has had about as many runs as the others whenever a person stops. A
-//! worker process gets a batch of seeds of one test, as many as take about a second: starting a process is then
-//! less than a hundredth of its life. On OS threads a batch is a single run, for what one run leaves behind must not
+//! Tests take turns, in rounds, each of which has twice the seeds of the one before: whenever a person
+//! stops, no test has had more than about four times the runs of another. A worker process gets a batch
+//! of seeds of one test, as many as take about a second: starting a process is then less than a hundredth
+//! of its life. On OS threads a batch is a single run, for what one run leaves behind must not
 //! disturb the next.
 
 use std::collections::HashSet;
@@ -14,7 +15,7 @@ use labrt::channel::{self, Receiver};
 use labrt::settings::WorldKind;
 use labrt::sync::Shared;
 use labrt::thread;
-use labrt::time::{Duration, Instant};
+use labrt::time::Duration;
 
 use crate::progress::Progress;
 use crate::record::Record;
@@ -24,8 +25,7 @@ use crate::worker::{self, How, Run, Stop};
 
 /// How long a batch is to take.
 const BATCH: Duration = Duration::from_millis(1_000);
-/// Runs in a batch, before anything is known about how long they take; and at most.
-const FIRST_BATCH: u64 = 4;
+/// Runs in a batch, at most.
 const BATCH_MAX: u64 = 2_000;
 
 /// Which seeds each test is run on, in this order.
@@ -68,8 +68,6 @@ pub(crate) struct Plan {
     pub(crate) tests: Vec<Selected>,
     /// Of each test.
     pub(crate) seeds: Seeds,
-    /// When no new batch is begun any more.
-    pub(crate) until: Option<Instant>,
     /// Runs that are there already, by place of the test and seed.
     pub(crate) done: HashSet<(usize, u64)>,
     pub(crate) how: How,
@@ -90,7 +88,6 @@ enum News {
 struct Queue {
     tests: Vec<Turns>,
     seeds: Seeds,
-    until: Option<Instant>,
     done: HashSet<(usize, u64)>,
     world: WorldKind,
 }
@@ -109,9 +106,6 @@ struct Turns {
 impl Queue {
     /// The next batch: a test's place, and seeds.
     fn take(&mut self) -> Option<(usize, Vec<u64>)> {
-        if self.until.is_some_and(|until| Instant::now() >= until) {
-            return None;
-        }
         loop {
             let has_more = |&place: &usize| {
                 let test = &self.tests[place];
@@ -132,15 +126,15 @@ impl Queue {
         }
     }
 
-    /// How many runs of a test are a batch.
+    /// How many runs of a test are a batch: none goes further than its round.
     fn batch(&self, place: usize) -> u64 {
-        let Turns { ended, took, .. } = self.tests[place];
+        let Turns { given, ended, took, .. } = self.tests[place];
         match (self.world, ended) {
-            (WorldKind::Threads, _) => 1,
-            (WorldKind::Sim, 0) => FIRST_BATCH,
+            (WorldKind::Threads, _) | (WorldKind::Sim, 0) => 1,
             (WorldKind::Sim, _) => {
                 let each = took.as_secs_f64() / ended as f64;
-                ((BATCH.as_secs_f64() / each.max(1e-6)) as u64).clamp(1, BATCH_MAX)
+                let in_time = (BATCH.as_secs_f64() / each.max(1e-6)) as u64;
+                in_time.min(given).clamp(1, BATCH_MAX)
             }
         }
     }
@@ -192,7 +186,6 @@ fn start(plan: Plan, stop: &Stop) -> Receiver<News> {
     let queue = Arc::new(Shared::new(Queue {
         tests: tests.iter().map(|_| Turns::default()).collect(),
         seeds: plan.seeds,
-        until: plan.until,
         done: plan.done,
         world: plan.how.world,
     }));
@@ -231,7 +224,6 @@ mod tests {
         Queue {
             tests: (0..tests).map(|_| Turns::default()).collect(),
             seeds: Seeds::Range(range),
-            until: None,
             done: done.iter().copied().collect(),
             world: WorldKind::Sim,
         }
@@ -262,14 +254,29 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_takes_about_a_second() {
+    fn a_batch_takes_about_a_second_and_goes_no_further_than_its_round() {
         let mut queue = queue(1, 0..=u64::MAX, &[]);
-        assert_eq!(queue.take(), Some((0, vec![0, 1, 2, 3])), "nothing is known yet");
-        queue.tests[0].ended = 4;
-        queue.tests[0].took = Duration::from_millis(40);
-        assert_eq!(queue.take(), Some((0, (4..=103).collect())));
+        assert_eq!(queue.take(), Some((0, vec![0])), "nothing is known yet");
+        queue.tests[0].ended = 1;
+        queue.tests[0].took = Duration::from_millis(10);
+        let lengths = std::iter::from_fn(|| queue.take()).map(|(_, seeds)| seeds.len());
+        assert_eq!(lengths.take(9).collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 64, 100, 100]);
         queue.tests[0].took = Duration::from_secs(400);
-        assert_eq!(queue.take(), Some((0, vec![104])));
+        assert_eq!(queue.take().map(|(_, seeds)| seeds.len()), Some(1));
+    }
+
+    #[test]
+    fn no_test_gets_far_ahead_of_the_others() {
+        let mut queue = queue(2, 0..=u64::MAX, &[]);
+        // One takes a thousand times as long as the other.
+        for _ in 0..200 {
+            let (place, seeds) = queue.take().expect("there is no end of seeds");
+            queue.tests[place].ended += seeds.len() as u64;
+            let each = Duration::from_micros([100, 100_000][place]);
+            queue.tests[place].took += each * seeds.len() as u32;
+            let [fast, slow] = [queue.tests[0].given, queue.tests[1].given];
+            assert!(fast <= 4 * slow.max(1) && slow <= 4 * fast.max(1), "{fast} and {slow}");
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ use labrt::time::{Duration, Instant};
 use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
 use crate::refusal::Refusal;
+use crate::sandbox;
+use crate::say::say;
 
 /// Say whether this machine is fit for the labs, and what to do if not.
 ///
@@ -35,6 +37,16 @@ use crate::refusal::Refusal;
 /// change a run. It takes a few seconds. The exit status is 1 if something is bad.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
+
+/// Whether submissions can be graded here. Most people need not.
+fn class(locked_in: Result<(), Refusal>) -> Finding {
+    match locked_in {
+        Ok(()) => Finding::ok("class", "submissions can be locked in, for lab grade --submissions"),
+        Err(Refusal(why)) => {
+            Finding::warn("class", format!("lab grade --submissions does not work here: {why}"))
+        }
+    }
+}
 
 /// All of it ends by then.
 const TIME_MAX: Duration = Duration::from_millis(4_500);
@@ -97,7 +109,7 @@ pub(crate) fn run(_: &Args) -> Result<ExitCode, Refusal> {
     let mut tell = |findings: Vec<Finding>| {
         for finding in findings {
             worst = worst.max(finding.state);
-            println!("{finding}");
+            say(format_args!("{finding}\n"));
         }
     };
     let workspace = toolchain::workspace(deadline);
@@ -105,7 +117,7 @@ pub(crate) fn run(_: &Args) -> Result<ExitCode, Refusal> {
     tell(machine::look(&target.unwrap_or_else(|| "target".into())));
     tell(toolchain::look(&workspace, deadline));
     let set = std::env::vars_os().map(|(name, value)| (text(&name), text(&value)));
-    tell(vec![variables(set, Settings::from_env().err())]);
+    tell(vec![variables(set, Settings::from_env().err()), class(sandbox::check())]);
     Ok(if worst == State::Bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -5,8 +5,9 @@
 //! on any machine, as often as one likes.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -15,11 +16,12 @@ use labrt::time::Duration;
 use serde::Serialize;
 
 use crate::campaign::{self, Plan, Seeds};
-use crate::options::Running;
+use crate::options::{Running, duration};
 use crate::progress::Progress;
 use crate::record::{Key, Record};
 use crate::refusal::{Refusal, because};
 use crate::report;
+use crate::say::say;
 use crate::selection::{self, Selected};
 use crate::stress::in_world;
 use crate::submissions;
@@ -55,12 +57,15 @@ pub(crate) struct Args {
     /// The clean kit that submissions are put into, as lab new makes it
     #[arg(long, value_name = "DIR", requires = "submissions")]
     pub(crate) kit: Option<PathBuf>,
-    /// The table of a class: a row for each submission
-    #[arg(long, value_name = "FILE", default_value = "grades.csv")]
+    /// The table of a class, a new file: a row for each submission
+    #[arg(long, value_name = "FILE", default_value = "grades.csv", requires = "submissions")]
     pub(crate) out: PathBuf,
     /// Where each submission's report is written
-    #[arg(long, value_name = "DIR", default_value = "reports")]
+    #[arg(long, value_name = "DIR", default_value = "reports", requires = "submissions")]
     pub(crate) reports: PathBuf,
+    /// End the build of a submission after this time
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5m", requires = "submissions")]
+    pub(crate) build_limit: Duration,
     /// Print the grade as JSON, and nothing else
     #[arg(long)]
     json: bool,
@@ -225,6 +230,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
         return submissions::run(args, submissions, &stop);
     }
     let seeds = args.seeds()?;
+    let [mut junit, mut gradescope] =
+        [create(args.junit.as_ref())?, create(args.gradescope.as_ref())?];
     let targets = targets::find(&args.build)?;
     let selected = selection::select(&targets, &args.tests)?;
     let how = args.how();
@@ -232,18 +239,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     if stop.is_now() {
         return Err(Refusal::new("stopped: nothing is graded"));
     }
-    if let Some(path) = &args.junit {
+    if let Some(file) = &mut junit {
         let report = report::junit(&grade).map_err(because("the JUnit report cannot be made"))?;
-        write(path, &report)?;
+        write(file, &report)?;
     }
-    if let Some(path) = &args.gradescope {
-        write(path, &report::gradescope(&grade))?;
+    if let Some(file) = &mut gradescope {
+        write(file, &report::gradescope(&grade))?;
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&grade).unwrap_or_default());
+        say(serde_json::to_string_pretty(&grade).unwrap_or_default() + "\n");
     } else {
-        print!("{}", scoreboard(&grade));
-        print!("{}", first_footer(&grade, &selected, &how)?);
+        say(scoreboard(&grade));
+        say(first_footer(&grade, &selected, &how, &stop)?);
     }
     let failed = grade.tests.iter().any(|test| test.failed > 0);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -261,7 +268,6 @@ pub(crate) fn grade(
     let plan = Plan {
         tests: tests.clone(),
         seeds: seeds.clone(),
-        until: None,
         done: std::collections::HashSet::new(),
         how: how.clone(),
         jobs: args.running.jobs(),
@@ -291,8 +297,16 @@ pub(crate) fn grade(
     })
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Refusal> {
-    fs::write(path, text).map_err(because(format!("{} cannot be written", path.display())))
+/// A file for a report, made before anything is run: a grade must not be lost for a wrong path.
+fn create(path: Option<&PathBuf>) -> Result<Option<File>, Refusal> {
+    let create = |path: &PathBuf| {
+        File::create(path).map_err(because(format!("{} cannot be written", path.display())))
+    };
+    path.map(create).transpose()
+}
+
+fn write(file: &mut File, text: &str) -> Result<(), Refusal> {
+    file.write_all(text.as_bytes()).map_err(because("the report cannot be written"))
 }
 
 /// A number of points without a fraction that it does not have.
@@ -307,8 +321,9 @@ pub(crate) fn scoreboard(grade: &Grade) -> String {
     for group in groups {
         let (earned, of): (f64, u32) =
             (group.iter().map(|test| test.points).sum(), group.iter().map(|test| test.of).sum());
-        let passed = group.iter().filter(|test| test.failed == 0).count();
-        let (package, part, count) = (&group[0].package, &group[0].part, group.len());
+        let ran = || group.iter().filter(|test| test.skipped.is_none());
+        let passed = ran().filter(|test| test.failed == 0).count();
+        let (package, part, count) = (&group[0].package, &group[0].part, ran().count());
         let earned = points(earned);
         let _ = writeln!(
             text,
@@ -320,7 +335,11 @@ pub(crate) fn scoreboard(grade: &Grade) -> String {
     let Grade { seeds, world, .. } = grade;
     let rule = rule_in_words(grade.rule);
     let (earned, of) = (points(grade.points), grade.of);
-    let _ = writeln!(text, "{earned} of {of} points, {seeds} seeds each in {world}; {rule}");
+    let _ = writeln!(
+        text,
+        "{earned} of {of} points, {} each in {world}; {rule}",
+        counted(*seeds, "seed")
+    );
     text
 }
 
@@ -337,16 +356,22 @@ fn score_line(text: &mut String, width: usize, test: &TestGrade) {
         (Some(reason), _) => writeln!(text, "  -       {name:<width$}  {reason}"),
         (None, 0) => writeln!(
             text,
-            "  ok      {name:<width$}  {:>5}/{of:<2}  {passed} seeds  {seconds:>7.2} s",
+            "  ok      {name:<width$}  {:>5}/{of:<2}  {:<20} {seconds:>8.2} s",
             points(test.points),
+            counted(*passed, "seed"),
         ),
         (None, _) => writeln!(
             text,
-            "  FAILED  {name:<width$}  {:>5}/{of:<2}  {}  {seconds:>7.2} s",
+            "  FAILED  {name:<width$}  {:>5}/{of:<2}  {:<20} {seconds:>8.2} s",
             points(test.points),
             seeds_in_words(test),
         ),
     };
+}
+
+/// `1 seed`, `2 seeds`.
+fn counted(count: u64, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
 
 /// Which seeds a test has failed on. One that has lost all its points is not run to the end, and how far
@@ -364,11 +389,12 @@ pub(crate) fn first_footer(
     grade: &Grade,
     selected: &[Selected],
     how: &How,
+    stop: &Stop,
 ) -> Result<String, Refusal> {
     let mut both = grade.tests.iter().zip(selected);
     let first = both.find_map(|(test, selected)| Some((test.first_failure.as_ref()?, selected)));
     let Some((failure, test)) = first else { return Ok(String::new()) };
-    let report = worker::report(test, failure.seed, how);
+    let report = worker::report(test, failure.seed, how, stop);
     let report = report.map_err(because("the first failure could not be had again"))?;
     let footer = worker::footer(&report);
     let Some(footer) = footer else {

@@ -25,7 +25,7 @@ pub(crate) struct Limits {
     pub(crate) silence: Duration,
     /// Bytes of memory that it may reserve.
     pub(crate) memory: u64,
-    /// Processes and threads of the user that untrusted code runs as.
+    /// Processes and threads of a program that is locked in.
     pub(crate) processes: u64,
     /// Where it is locked in, if nobody trusts it.
     pub(crate) sandbox: Option<Sandbox>,
@@ -33,16 +33,18 @@ pub(crate) struct Limits {
 
 /// The largest file that a test may write.
 pub(crate) const FILE_BYTES_MAX: u64 = 1 << 30;
+/// Files that a test may have open.
+const OPEN_FILES_MAX: u64 = 4096;
 
 /// Run a program within limits; what `lab` starts its workers with.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[arg(long)]
     memory: u64,
-    /// Become this user,
-    #[arg(long, requires = "processes")]
+    /// Become this user
+    #[arg(long)]
     user: Option<u32>,
-    /// who may have so many processes
+    /// How many processes and threads the user may have
     #[arg(long)]
     processes: Option<u64>,
     program: PathBuf,
@@ -66,11 +68,21 @@ impl Limits {
             return Ok(command);
         };
         if let Some(user) = sandbox.user {
-            let processes = self.processes.to_string();
-            command.args(["--user", &user.to_string(), "--processes", &processes]);
+            command.args(["--user", &user.to_string(), "--processes", &self.processes.to_string()]);
             std::os::unix::fs::chown(scratch, Some(user), Some(user))?;
         }
-        command.arg("--").args(sandbox.arguments(folder, &[scratch])).arg(program);
+        command.arg("--").args(sandbox.arguments(folder, &[scratch]));
+        if sandbox.user.is_none() {
+            // Outside, the limit would count whatever else this user runs. Inside, a sandbox's users
+            // are counted by themselves.
+            command.arg(env::current_exe()?).args([
+                "limited",
+                "--memory",
+                &self.memory.to_string(),
+            ]);
+            command.args(["--processes", &self.processes.to_string(), "--"]);
+        }
+        command.arg(program);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/tmp");
         Ok(command)
     }
@@ -79,8 +91,12 @@ impl Limits {
 /// Limits this process, and becomes the program. Comes back only if that fails.
 pub(crate) fn become_limited(args: &Args) -> Refusal {
     let processes = args.processes.map(|most| (Resource::Nproc, most));
-    let usual =
-        [(Resource::As, args.memory), (Resource::Fsize, FILE_BYTES_MAX), (Resource::Core, 0)];
+    let usual = [
+        (Resource::As, args.memory),
+        (Resource::Fsize, FILE_BYTES_MAX),
+        (Resource::Nofile, OPEN_FILES_MAX),
+        (Resource::Core, 0),
+    ];
     for (resource, most) in usual.into_iter().chain(processes) {
         let both = Rlimit { current: Some(most), maximum: Some(most) };
         if let Err(error) = setrlimit(resource, both) {

@@ -37,6 +37,7 @@ mod refusal;
 mod replay;
 mod report;
 mod sandbox;
+mod say;
 mod selection;
 mod stress;
 mod submissions;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use crate::record::Record;
 use crate::refusal::{Refusal, because};
+use crate::say::say;
 use crate::tally::Tally;
 
 /// Join the files that `lab stress --json` wrote, on one machine or on many, into one table.
@@ -20,20 +21,20 @@ pub(crate) struct Args {
     files: Vec<PathBuf>,
 }
 
-/// Reads the runs of a file. The last line may be half a line: whoever wrote it was stopped.
+/// Reads the runs of a file. The last line may be half a line, without its end: whoever wrote it was
+/// stopped.
 ///
 /// # Errors
 /// If the file cannot be read, or a line is none of ours: names it by its number.
 pub(crate) fn read(path: &Path) -> Result<Vec<Record>, Refusal> {
     let cannot = || format!("{} cannot be read", path.display());
-    let mut lines = BufReader::new(File::open(path).map_err(because(cannot()))?).lines().peekable();
-    let (mut records, mut number) = (Vec::new(), 0_u64);
-    while let Some(line) = lines.next() {
-        let line = line.map_err(because(cannot()))?;
+    let mut file = BufReader::new(File::open(path).map_err(because(cannot()))?);
+    let (mut records, mut line, mut number) = (Vec::new(), Vec::new(), 0_u64);
+    while file.read_until(b'\n', &mut line).map_err(because(cannot()))? > 0 {
         number += 1;
-        match serde_json::from_str(&line) {
+        match serde_json::from_slice(&line) {
             Ok(record) => records.push(record),
-            Err(_) if lines.peek().is_none() => {}
+            Err(_) if !line.ends_with(b"\n") => {}
             Err(error) => {
                 return Err(Refusal(format!(
                     "{}, line {number}, is not a run as lab stress --json writes it: {error}",
@@ -41,6 +42,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Record>, Refusal> {
                 )));
             }
         }
+        line.clear();
     }
     Ok(records)
 }
@@ -49,14 +51,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     let (mut tally, mut seen) = (Tally::default(), HashSet::new());
     for path in &args.files {
         for record in read(path)? {
-            let Record { test, package, world, strategy, seed, .. } = &record;
-            let run = (package.clone(), test.clone(), world.clone(), strategy.clone(), *seed);
-            if seen.insert(run) {
+            if seen.insert(record.run()) {
                 tally.add(&record);
             }
         }
     }
     tally.sort();
-    print!("{tally}");
+    say(&tally);
     Ok(if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::refusal::{Refusal, because};
+use crate::say::say;
 use labs::Labs;
 
 /// Make a crate in which you write your own Raft, or a service, or both.
@@ -108,7 +109,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     if let Some(lock) = labs.lock() {
         write(&dir.join("Cargo.lock"), &lock)?;
     }
-    print!("{}", farewell(&args.dir, &name, kind, &labs));
+    say(farewell(&args.dir, &name, kind, &labs));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,25 +2,27 @@
 
 use std::thread::available_parallelism;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use labrt::settings::WorldKind;
 use labrt::sim::StrategyKind;
 use labrt::time::Duration;
 
 use crate::limits::Limits;
+use crate::refusal::Refusal;
 use crate::worker::How;
 
 /// Where tests run, and what a run may use.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Running {
     /// Where the tests run: sim or threads
-    #[arg(long, value_name = "NAME", value_parser = world, default_value = "sim")]
+    #[arg(long, value_name = "NAME", value_parser = world(), default_value = "sim")]
     pub(crate) world: WorldKind,
     /// Worker processes [default: one for each core; four for each in real time, which is mostly
     /// waited for]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
     /// Megabytes of memory that a test's process may reserve
-    #[arg(long, value_name = "MB", default_value_t = MEMORY_MB)]
+    #[arg(long, value_name = "MB", default_value_t = MEMORY_MB, value_parser = clap::value_parser!(u64).range(64..))]
     memory: u64,
     /// End a run that has come to no end after this time [default: 60s in sim, 180s in real time]
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -33,14 +35,22 @@ pub(crate) const MEMORY_MB: u64 = 4096;
 /// real time has some for each call that is under way.
 const PROCESSES_IN_SIM: u64 = 256;
 const PROCESSES_IN_REAL_TIME: u64 = 8192;
-/// A correct run in sim takes a hundredth of it, on a slow machine; and one that stands still is ended by its
-/// own watchdog after 10 s.
+/// The longest correct run in sim that we know takes a sixth of it, and the usual one a thousandth; one
+/// that stands still is ended by its own watchdog after 10 s.
 const LIMIT_IN_SIM: Duration = Duration::from_secs(60);
 /// A test ends itself after 120 s of its world's time.
 const LIMIT_IN_REAL_TIME: Duration = Duration::from_secs(180);
 const JOBS_PER_CORE_IN_REAL_TIME: usize = 4;
 
 impl Running {
+    /// Whether world and strategy go together.
+    ///
+    /// # Errors
+    /// If not.
+    pub(crate) fn check(&self, strategy: Option<StrategyKind>) -> Result<(), Refusal> {
+        check(self.world, strategy)
+    }
+
     pub(crate) fn how(&self, strategy: Option<StrategyKind>) -> How {
         let usual = match self.world {
             WorldKind::Sim => LIMIT_IN_SIM,
@@ -69,18 +79,35 @@ impl Running {
     }
 }
 
+/// Whether a strategy makes sense in a world.
+///
+/// # Errors
+/// If not.
+pub(crate) fn check(world: WorldKind, strategy: Option<StrategyKind>) -> Result<(), Refusal> {
+    match (world, strategy) {
+        (WorldKind::Threads, Some(_)) => Err(Refusal::new(
+            "--strategy chooses how threads are scheduled in sim; on OS threads the system does",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A seed.
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "it must be a number from 0 to 18446744073709551615".to_string())
+}
+
 /// A strategy's name.
-pub(crate) fn strategy(text: &str) -> Result<StrategyKind, String> {
-    text.parse().map_err(|_| "it must be random-walk, pct or plain".to_string())
+pub(crate) fn strategy() -> impl TypedValueParser<Value = StrategyKind> {
+    PossibleValuesParser::new(["random-walk", "pct", "plain"]).try_map(|name| name.parse())
 }
 
 /// A world's name.
-pub(crate) fn world(text: &str) -> Result<WorldKind, String> {
-    match text {
-        "sim" => Ok(WorldKind::Sim),
-        "threads" => Ok(WorldKind::Threads),
-        _ => Err("it must be sim or threads".to_string()),
-    }
+pub(crate) fn world() -> impl TypedValueParser<Value = WorldKind> {
+    PossibleValuesParser::new(["sim", "threads"]).map(|name| match &*name {
+        "threads" => WorldKind::Threads,
+        _ => WorldKind::Sim,
+    })
 }
 
 /// A time as a person writes it.
@@ -95,7 +122,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let number: f64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
+    let time = Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
+    if time.is_zero() { Err("it must be more than nothing".to_string()) } else { Ok(time) }
 }
 
 #[cfg(test)]
@@ -105,7 +133,7 @@ mod tests {
     #[test]
     fn times_that_make_no_sense_are_refused() {
         assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
-        for wrong in ["", "10", "m", "-3s", "ten minutes", "10d", "1e300h", "NaNs", "10 µ"] {
+        for wrong in ["", "0s", "10", "m", "-3s", "ten minutes", "10d", "1e300h", "NaNs", "10 µ"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }

@@ -49,6 +49,11 @@ impl Record {
         }
     }
 
+    /// What makes a run the same as another.
+    pub(crate) fn run(&self) -> (Key, String, Option<String>, u64) {
+        (self.key(), self.world.clone(), self.strategy.clone(), self.seed)
+    }
+
     /// Crate, target and test.
     pub(crate) fn key(&self) -> Key {
         Key { package: self.package.clone(), target: self.target.clone(), test: self.test.clone() }

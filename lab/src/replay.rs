@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use labrt::settings::WorldKind;
 use labrt::sim::StrategyKind;
 
-use crate::options::{strategy, world};
+use crate::options::{self, seed, strategy, world};
 use crate::refusal::{Refusal, because};
 use crate::selection;
 use crate::targets::{self, Build};
@@ -20,13 +20,13 @@ pub(crate) struct Args {
     /// The test, as in figure8_unreliable_2C
     test: String,
     /// The run's seed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true)]
     seed: u64,
     /// How threads are scheduled [default: follows from the seed]
-    #[arg(long, value_name = "NAME", value_parser = strategy)]
+    #[arg(long, value_name = "NAME", value_parser = strategy())]
     strategy: Option<StrategyKind>,
     /// Where it runs: sim or threads
-    #[arg(long, value_name = "NAME", value_parser = world, default_value = "sim")]
+    #[arg(long, value_name = "NAME", value_parser = world(), default_value = "sim")]
     world: WorldKind,
     /// Which log lines, as RUST_LOG takes it: election=debug,persist=off
     #[arg(long, value_name = "FILTER", default_value = "debug")]
@@ -36,6 +36,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
+    options::check(args.world, args.strategy)?;
     let targets = targets::find(&args.build)?;
     let selected = selection::select(&targets, std::slice::from_ref(&args.test))?;
     let [test] = &selected[..] else {

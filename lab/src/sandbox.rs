@@ -30,6 +30,9 @@ pub(crate) struct Sandbox {
     pub(crate) readable: Vec<(PathBuf, PathBuf)>,
     /// The user inside; none for ours.
     pub(crate) user: Option<u32>,
+    /// Whether there is a `/proc`. Compilers want it; code under test could find its own open report
+    /// there.
+    pub(crate) proc: bool,
 }
 
 impl Sandbox {
@@ -55,7 +58,10 @@ impl Sandbox {
             arguments.extend(words.iter().map(|word| word.as_ref().to_os_string()));
         };
         add(&[&"bwrap", &"--unshare-all", &"--die-with-parent", &"--new-session"]);
-        add(&[&"--ro-bind", &"/usr", &"/usr", &"--proc", &"/proc", &"--dev", &"/dev"]);
+        add(&[&"--ro-bind", &"/usr", &"/usr", &"--dev", &"/dev"]);
+        if self.proc {
+            add(&[&"--proc", &"/proc"]);
+        }
         add(&[&"--size", &TMP_BYTES.to_string(), &"--tmpfs", &"/tmp"]);
         for name in LINKED {
             let (path, inside) = (Path::new("/").join(name), Path::new("usr").join(name));
@@ -79,7 +85,7 @@ impl Sandbox {
 /// # Errors
 /// If not: says what is missing.
 pub(crate) fn check() -> Result<(), Refusal> {
-    let sandbox = Sandbox { readable: Vec::new(), user: None };
+    let sandbox = Sandbox { readable: Vec::new(), user: None, proc: true };
     let arguments = sandbox.arguments(Path::new("/"), &[]);
     let mut command = Command::new(&arguments[0]);
     command.args(&arguments[1..]).arg("/bin/true").stdin(Stdio::null());

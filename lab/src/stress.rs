@@ -12,19 +12,20 @@ use labrt::settings::WorldKind;
 use labrt::sim::StrategyKind;
 use labrt::sync::Shared;
 use labrt::thread::{self, JoinHandle};
-use labrt::time::{Duration, Instant};
+use labrt::time::Duration;
 
 use crate::artefacts::{self, Artefacts};
 use crate::campaign::{self, Plan, Seeds};
 use crate::merge;
-use crate::options::{Running, duration, strategy};
+use crate::options::{Running, duration, seed, strategy};
 use crate::progress::Progress;
 use crate::record::{Key, Record, signature};
 use crate::refusal::{Refusal, because};
+use crate::say::say;
 use crate::selection::{self, Selected};
 use crate::tally::Tally;
 use crate::targets::{self, Build};
-use crate::worker::{How, Stop};
+use crate::worker::{How, STOPPED_EXIT_STATUS, Stop};
 
 /// Run seeds of tests, side by side, and count what fails.
 ///
@@ -51,13 +52,13 @@ pub(crate) struct Args {
     #[arg(long)]
     until_fail: bool,
     /// How threads are scheduled: random-walk, pct, plain [default: follows from the seed]
-    #[arg(long, value_name = "NAME", value_parser = strategy)]
+    #[arg(long, value_name = "NAME", value_parser = strategy())]
     strategy: Option<StrategyKind>,
     /// Run the K-th of N parts of the seeds, as in 3/8
     #[arg(long, value_name = "K/N", value_parser = shard)]
     shard: Option<Shard>,
     /// The first seed
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = seed, allow_negative_numbers = true)]
     first_seed: u64,
     /// Write each run to this file, as a line of JSON
     #[arg(long, value_name = "FILE")]
@@ -79,8 +80,6 @@ struct Shard {
 }
 
 const RUNS: u64 = 100;
-/// What a shell gives a program that Ctrl-C has stopped: nothing failed so far, and not all was run.
-const STOPPED_EXIT_STATUS: u8 = 130;
 fn shard(text: &str) -> Result<Shard, String> {
     let parts =
         text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
@@ -126,22 +125,22 @@ struct Stress {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
+    args.running.check(args.strategy)?;
     let seeds = args.seeds()?;
     let targets = targets::find(&args.build)?;
     let (tests, skipped) = in_world(selection::select(&targets, &args.tests)?, args.running.world);
-    skipped.iter().for_each(|sentence| println!("{sentence}"));
+    skipped.iter().for_each(|sentence| say(format_args!("{sentence}\n")));
     if tests.is_empty() {
         return Err(Refusal::new("none of these tests makes sense in this world"));
     }
     let mut tally = Tally::of(tests.iter().map(Key::of));
     let done = earlier_runs(args, &tests, &seeds, &mut tally)?;
     let json = args.json.as_ref().map(|path| open(path, args.resume)).transpose()?;
-    let stop = Stop::on_signal()?;
+    let stop = Stop::on_signal()?.or_after(args.time);
     let mut progress = Progress::begin(&tests, &seeds, args.time, &tally);
     let plan = Plan {
         tests: tests.clone(),
         seeds,
-        until: args.time.map(|time| Instant::now() + time),
         done,
         how: args.running.how(args.strategy),
         jobs: args.running.jobs(),
@@ -153,19 +152,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
         if args.until_fail && record.failure.is_some() {
             stop.now();
         }
-        stress.take(place, &record)
+        stress.take(place, &record, &stop)
     });
     stress.end(&stop);
     ran?;
     Ok(match stress.tally.failed() {
-        0 if stop.is_now() => ExitCode::from(STOPPED_EXIT_STATUS),
+        0 if stop.was_told() => ExitCode::from(STOPPED_EXIT_STATUS),
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
 }
 
 impl Stress {
-    fn take(&mut self, place: usize, record: &Record) -> Result<(), Refusal> {
+    fn take(&mut self, place: usize, record: &Record, stop: &Stop) -> Result<(), Refusal> {
         self.tally.add(record);
         if let Some(file) = &mut self.json {
             let line = serde_json::to_string(record).unwrap_or_default();
@@ -174,9 +173,9 @@ impl Stress {
         let Some(failure) = &record.failure else { return Ok(()) };
         if self.artefacts.wants(record, signature(failure)) {
             let (test, how, seed) = (self.tests[place].clone(), self.how.clone(), record.seed);
-            let kept = Arc::clone(&self.kept);
+            let (kept, stop) = (Arc::clone(&self.kept), stop.clone());
             self.keeping.push(thread::spawn(move || {
-                let line = match artefacts::keep(&test, seed, &how) {
+                let line = match artefacts::keep(&test, seed, &how, &stop) {
                     Ok(folder) => folder.display().to_string(),
                     Err(error) => format!("{} {seed}: nothing is kept: {error}", test.test().name),
                 };
@@ -186,17 +185,17 @@ impl Stress {
         Ok(())
     }
 
-    /// Prints what came of it.
+    /// Prints what came of it. Reports that are still being made end when a person stops.
     fn end(&mut self, stop: &Stop) {
         self.keeping.drain(..).for_each(|keeping| drop(keeping.join()));
-        if stop.is_now() {
-            println!("stopped; so far:");
+        if stop.was_told() {
+            say("stopped; so far:\n");
         }
-        print!("{}", self.tally);
+        say(&self.tally);
         let mut kept = self.kept.with(std::mem::take);
         kept.sort_unstable();
         if !kept.is_empty() {
-            println!("\nreports and traces:\n  {}", kept.join("\n  "));
+            say(format_args!("\nreports and traces:\n  {}\n", kept.join("\n  ")));
         }
     }
 }

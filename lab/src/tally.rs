@@ -143,10 +143,35 @@ fn percent(share: f64) -> String {
     }
 }
 
+/// Columns of the table behind the names.
+const NUMBERS_WIDTH: usize = 56;
+/// A name is not cut to less.
+const NAME_WIDTH_MIN: usize = 20;
+
+/// How long a name may be for a line to fit the terminal, if that is where it goes.
+fn name_width() -> usize {
+    let terminal = terminal_size::terminal_size_of(std::io::stdout());
+    let room = |(width, _): (terminal_size::Width, _)| {
+        usize::from(width.0).saturating_sub(NUMBERS_WIDTH).max(NAME_WIDTH_MIN)
+    };
+    terminal.map_or(usize::MAX, room)
+}
+
+/// A name with its middle left out: its end says which part it belongs to.
+fn shortened(name: String, width: usize) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= width {
+        return name;
+    }
+    let end = (width - 1) / 2;
+    let (begin, rest) = letters.split_at(width - 1 - end);
+    begin.iter().chain(&['…']).chain(&rest[rest.len() - end..]).collect()
+}
+
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let widths = self.order.iter().map(|key| self.name(key).len());
-        let width = widths.max().unwrap_or_default().max("total".len());
+        let width = widths.max().unwrap_or_default().max("total".len()).min(name_width());
         writeln!(
             f,
             "{:<width$} {:>8} {:>7} {:>9} {:>9} {:>9} {:>9}",
@@ -154,7 +179,8 @@ impl fmt::Display for Tally {
         )?;
         for key in &self.order {
             let runs = &self.tests[key];
-            write_line(f, width, &self.name(key), runs.count, runs.failed)?;
+            let name = shortened(self.name(key), width);
+            write_line(f, width, &name, runs.count, runs.failed)?;
             match runs.count {
                 0 => writeln!(f)?,
                 _ => writeln!(f, " {:>7.3} s {:>7.3} s", runs.time(0.5), runs.time(0.99))?,
@@ -223,6 +249,12 @@ mod tests {
         assert!((upper_bound(1, 10) - 0.3942).abs() < 1e-3, "{}", upper_bound(1, 10));
         assert!((upper_bound(3, 100) - 0.0757).abs() < 1e-3, "{}", upper_bound(3, 100));
         assert!(upper_bound(5, 5) >= 1.0);
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_keeps_its_part() {
+        assert_eq!(shortened("figure8_unreliable_2C".to_string(), 12), "figure…le_2C");
+        assert_eq!(shortened("figure8_2C".to_string(), 10), "figure8_2C");
     }
 
     fn record(test: &str, seed: u64, failure: Option<&str>) -> Record {

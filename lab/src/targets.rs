@@ -2,20 +2,19 @@
 //! have.
 
 use std::env;
-use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::runner::protocol::{Description, Event, Request, TestInfo, VARIABLE};
+use harness::runner::protocol::{self, Description, Event, Request, TestInfo, VARIABLE};
 use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::limits::Limits;
 use crate::refusal::{Refusal, because};
+use crate::workspace;
 
 /// Which crates, and how they are built.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -126,9 +125,12 @@ fn given(program: &Path) -> Result<Arc<Target>, Refusal> {
 }
 
 fn build_all(build: &Build) -> Result<Vec<Artifact>, Refusal> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["test", "--no-run", "--quiet", "--message-format=json-render-diagnostics"]);
+    let mut command = workspace::cargo();
+    command.args(["test", "--no-run", "--message-format=json-render-diagnostics"]);
+    // A first build takes minutes: a person wants to see it go on.
+    if !std::io::stderr().is_terminal() {
+        command.arg("--quiet");
+    }
     command.args(["--test", build.target.as_deref().unwrap_or("*")]);
     if !build.debug {
         command.arg("--release");
@@ -144,8 +146,16 @@ fn build_all(build: &Build) -> Result<Vec<Artifact>, Refusal> {
     let status = child.wait().map_err(because("cargo could not be waited for"))?;
     match status.success() {
         true => Ok(tests),
-        false => Err(Refusal::new("the crate's tests do not build; cargo says why above")),
+        false => Err(Refusal::new("there are no tests to run; cargo says why above")),
     }
+}
+
+/// What a program that refused to run has said.
+fn said(stderr: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(stderr);
+    let text = text.trim();
+    let sentence = text.strip_prefix("error: ").unwrap_or(text);
+    (!sentence.is_empty()).then(|| sentence.to_owned())
 }
 
 /// Asks a program what suites it has; none if it is another kind of test.
@@ -155,29 +165,19 @@ fn describe(
     limits: &Limits,
 ) -> Result<Option<Description>, Refusal> {
     let what = || format!("{} could not be asked for its tests", program.display());
-    let answers = TempDir::with_prefix("lab-").map_err(because(what()))?;
-    let path = answers.path().join("answer.jsonl");
-    // The target unlinks the file that it is told of.
-    let answer = File::options().create_new(true).read(true).write(true).open(&path);
-    let mut answer = answer.map_err(because(what()))?;
-    open_to_all(&path).map_err(because(what()))?;
-    let request = serde_json::to_string(&Request::new(path, None)).map_err(because(what()))?;
+    let (told, mut answer) = protocol::report().map_err(because(what()))?;
+    let scratch = TempDir::with_prefix("lab-").map_err(because(what()))?;
+    let request = serde_json::to_string(&Request::new(None)).map_err(because(what()))?;
     // Another kind of test knows nothing of requests: all it may do is to list what it has.
-    let mut command = limits.command(program, folder, answers.path()).map_err(because(what()))?;
-    command.arg("--list").env(VARIABLE, request).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut command = limits.command(program, folder, scratch.path()).map_err(because(what()))?;
+    command.arg("--list").env(VARIABLE, request).stdin(told).stdout(Stdio::null());
     let output = command.output().map_err(because(what()))?;
     let mut text = String::new();
     answer.read_to_string(&mut text).map_err(because(what()))?;
     match text.lines().next().map(serde_json::from_str) {
         Some(Ok(Event::Describes(description))) => Ok(Some(description)),
         _ if output.status.success() => Ok(None),
-        _ => {
-            Err(Refusal(format!("{}: {}", what(), String::from_utf8_lossy(&output.stderr).trim())))
-        }
+        // It says itself what is wrong.
+        _ => Err(Refusal(said(&output.stderr).unwrap_or_else(what))),
     }
-}
-
-/// Has a file be written by whatever user a test runs as; the folder that it is in is closed.
-pub(crate) fn open_to_all(path: &Path) -> io::Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o666))
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use harness::Summary;
 use harness::runner::describe_exit;
-use harness::runner::protocol::{Batch, Event, Request, VARIABLE, ranges};
+use harness::runner::protocol::{self, Batch, Event, Request, VARIABLE, ranges};
 use labrt::settings::WorldKind;
 use labrt::sim::StrategyKind;
 use labrt::thread;
@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use crate::limits::Limits;
 use crate::refusal::{Refusal, because};
 use crate::selection::Selected;
-use crate::targets::{Target, open_to_all};
+use crate::targets::Target;
 
 /// How often a worker looks for news.
 const LOOK_EVERY: Duration = Duration::from_millis(3);
@@ -69,9 +69,15 @@ pub(crate) enum Outcome {
     },
 }
 
-/// Told to all workers when they are to end.
+/// When all workers are to end: as soon as somebody says so, or at some time.
 #[derive(Clone, Default)]
-pub(crate) struct Stop(Arc<AtomicBool>);
+pub(crate) struct Stop {
+    told: Arc<AtomicBool>,
+    at: Option<Instant>,
+}
+
+/// What a shell gives a program that Ctrl-C has stopped.
+pub(crate) const STOPPED_EXIT_STATUS: u8 = 130;
 
 impl Stop {
     /// One that Ctrl-C tells, or whoever ends us.
@@ -86,12 +92,22 @@ impl Stop {
         Ok(stop)
     }
 
+    /// After this time, too.
+    pub(crate) fn or_after(self, time: Option<Duration>) -> Self {
+        Self { at: time.and_then(|time| Instant::now().checked_add(time)), ..self }
+    }
+
     pub(crate) fn now(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.told.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was told, and has not just run out of time.
+    pub(crate) fn was_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_now(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.was_told() || self.at.is_some_and(|at| Instant::now() >= at)
     }
 }
 
@@ -142,19 +158,17 @@ struct Worker {
 impl Worker {
     fn start(test: &Selected, seeds: &[u64], how: &How) -> io::Result<Self> {
         let folder = TempDir::with_prefix("lab-")?;
-        let path = folder.path().join("report.jsonl");
-        let report = File::options().create_new(true).read(true).write(true).open(&path)?;
-        open_to_all(&path)?;
+        let (told, report) = protocol::report()?;
         let name = test.test().name.clone();
         let batch = Batch { test: name.clone(), seeds: ranges(seeds), keep_going: how.keep_going };
-        let request = serde_json::to_string(&Request::new(path, Some(batch)))?;
+        let request = serde_json::to_string(&Request::new(Some(batch)))?;
         let Target { program, folder: place, .. } = &*test.target;
         let mut command = how.limits.command(program, place, folder.path())?;
         command.args([&*name, "--exact"]).env(VARIABLE, request);
         set_environment(&mut command, how, None);
         // Files that a test makes go with it.
         command.env("TMPDIR", folder.path());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(told).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.process_group(0).spawn()?;
         Ok(Self { child, report, rest: Vec::new(), heard: Instant::now(), folder })
     }
@@ -251,11 +265,11 @@ pub(crate) fn set_environment(command: &mut Command, how: &How, seed: Option<u64
 }
 
 /// Has a failed run again, for everything that there is to say about it: the whole report, whose last
-/// lines are the footer.
+/// lines are the footer; or as much of it as there is when we are to stop.
 ///
 /// # Errors
 /// If it cannot be started.
-pub(crate) fn report(test: &Selected, seed: u64, how: &How) -> io::Result<String> {
+pub(crate) fn report(test: &Selected, seed: u64, how: &How, stop: &Stop) -> io::Result<String> {
     let folder = TempDir::with_prefix("lab-")?;
     let path = folder.path().join("report.txt");
     let output = File::create_new(&path)?;
@@ -266,12 +280,28 @@ pub(crate) fn report(test: &Selected, seed: u64, how: &How) -> io::Result<String
     command.env("NO_COLOR", "1").stdin(Stdio::null());
     command.stdout(output.try_clone()?).stderr(output);
     let mut child = command.process_group(0).spawn()?;
-    let (began, longest) = (Instant::now(), how.limits.silence * RUNS_IN_A_REPORT);
-    while child.try_wait()?.is_none() && began.elapsed() < longest {
-        thread::sleep(LOOK_EVERY);
-    }
-    kill_group(&mut child);
+    wait(&mut child, how.limits.silence * RUNS_IN_A_REPORT, stop)?;
     Ok(String::from_utf8_lossy(&fs::read(&path)?).into_owned())
+}
+
+/// Waits for a process of a group of its own, and ends the whole group: when it has ended, or after
+/// this time, or when we are to stop. None if it had not ended by itself.
+///
+/// # Errors
+/// If it cannot be waited for.
+pub(crate) fn wait(
+    child: &mut Child,
+    longest: Duration,
+    stop: &Stop,
+) -> io::Result<Option<ExitStatus>> {
+    let began = Instant::now();
+    let mut ended = child.try_wait()?;
+    while ended.is_none() && began.elapsed() < longest && !stop.is_now() {
+        thread::sleep(LOOK_EVERY);
+        ended = child.try_wait()?;
+    }
+    kill_group(child);
+    Ok(ended)
 }
 
 /// The last lines of a report, which say how to have the failure again.

@@ -45,6 +45,7 @@ fn each_thing_has_one_verdict_and_it_takes_no_more_than_seconds() {
         "nextest",
         "crate",
         "variables",
+        "class",
     ];
     assert_eq!(things.collect::<Vec<_>>(), expected);
     let bad = lines.iter().any(|line| line.starts_with("bad"));
@@ -71,7 +72,7 @@ fn where_there_is_no_crate_the_crate_is_bad_and_the_rest_is_told_all_the_same() 
     assert_eq!(output.status.code(), Some(1));
     let line = lines.iter().find(|line| line.starts_with("bad   crate"));
     assert!(line.is_some_and(|line| line.contains("could not find `Cargo.toml`")), "{lines:?}");
-    assert_eq!(lines.len(), 14, "{lines:?}");
+    assert_eq!(lines.len(), 15, "{lines:?}");
 }
 
 #[test]

@@ -1,13 +1,17 @@
-//! A class of nine: what each gets, and that none of them reaches what is not its own.
+//! A class of eleven: what each gets, and that none of them reaches what is not its own.
 //!
 //! They are the plain Raft of this repository with something done to it. A kit has to be built with all that
 //! it depends on, so this is the slowest test of all; it needs bubblewrap.
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use harness::Summary;
+use harness::runner::protocol::Event;
 use tempfile::TempDir;
 
 /// This repository.
@@ -111,12 +115,40 @@ impl Class {
             "        println!(\"test initial_election_2A ... ok\\n\\ntest result: ok. 96 passed\");\n        \
              println!(\"{{\\\"Passed\\\":{{\\\"seed\\\":7}}}}\");\n        std::process::exit(0);",
         );
+        self.hand_in_with("reopening", &reopening());
+        self.hand_in("linked");
+        let sources = self.path("class/linked/src");
+        fs::remove_dir_all(&sources).expect("it was made");
+        symlink(repository().join("raft/src"), &sources).expect("there is room");
         let theirs = repository().join("raft/src/lib.rs");
         let reexporting = self.hand_in("reexporting");
         let text = format!("#[path = {theirs:?}]\nmod theirs;\npub use theirs::Raft as MyRaft;\n");
         fs::write(reexporting, text).expect("there is room");
         fs::create_dir_all(self.path("class").join("empty")).expect("there is room");
     }
+}
+
+/// Code that writes what a test tells that has passed, on both seeds, to all that its process has open.
+fn reopening() -> String {
+    let passed = |seed| Event::Passed {
+        seed,
+        took: Duration::ZERO,
+        summary: Summary::default(),
+        leaked: Vec::new(),
+    };
+    let line = |seed| serde_json::to_string(&passed(seed)).expect("it is plain data") + "\n";
+    let forged = [4711, 815].map(line).concat();
+    format!(
+        "        use std::io::Write as _;\n        \
+         use std::os::fd::AsFd as _;\n        \
+         let mut files: Vec<std::fs::File> = (0..99)\n            \
+         .flat_map(|number| [format!(\"/proc/self/fd/{{number}}\"), format!(\"/dev/fd/{{number}}\")])\n            \
+         .filter_map(|path| std::fs::OpenOptions::new().append(true).open(path).ok())\n            \
+         .collect();\n        \
+         files.extend(std::io::stdin().as_fd().try_clone_to_owned().ok().map(Into::into));\n        \
+         for mut file in files {{\n            let _ = file.write_all({forged:?}.as_bytes());\n        }}\n        \
+         std::process::exit(0);"
+    )
 }
 
 fn open_to_all(folder: &Path) {
@@ -164,6 +196,8 @@ fn each_submission_gets_what_it_is_worth_and_reaches_nothing() {
     is("forking", "graded", "0");
     is("writing", "graded", "10");
     is("forging", "graded", "0");
+    is("reopening", "graded", "0");
+    is("linked", "incomplete", "0");
     is("reexporting", "does not build", "0");
     is("empty", "incomplete", "0");
     assert!(fs::read_dir(class.path("outside")).expect("it is there").next().is_none());

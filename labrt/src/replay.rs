@@ -100,9 +100,14 @@ impl Request {
 
 /// Where the trace of a failed run goes: `target/lab/TEST-SEED`, beside the build that failed.
 pub fn trace_folder(test: &str, seed: u64) -> PathBuf {
-    let program = env::current_exe().unwrap_or_default();
-    // target/PROFILE/deps/PROGRAM
-    let target = program.ancestors().nth(3).unwrap_or(Path::new("target"));
+    trace_folder_of(&env::current_exe().unwrap_or_default(), test, seed)
+}
+
+/// The same, of a run of this program. One that is not where cargo has put it,
+/// `target/PROFILE/deps/PROGRAM`, leaves traces in the current folder's `target`.
+pub fn trace_folder_of(program: &Path, test: &str, seed: u64) -> PathBuf {
+    let is_built = program.parent().is_some_and(|folder| folder.ends_with("deps"));
+    let target = program.ancestors().nth(3).filter(|_| is_built).unwrap_or(Path::new("target"));
     target.join("lab").join(format!("{}-{seed}", test.replace("::", "-")))
 }
 

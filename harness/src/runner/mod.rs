@@ -101,8 +101,8 @@ fn serve(
     cases: &[&'static TestCase],
     request: Request,
 ) -> Result<ExitCode, String> {
-    let report = Report::open(&request).map_err(|error| {
-        format!("the report {} cannot be opened: {error}", request.report.display())
+    let report = Report::open().map_err(|error| {
+        format!("the report, which is to be standard input, cannot be opened: {error}")
     })?;
     let Some(batch) = request.batch else {
         // Whoever asks is about to run them.

@@ -1,17 +1,14 @@
 //! Starting a test's process and watching it: what it says, and how it ends.
 
 use std::collections::VecDeque;
-use std::env;
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use labrt::thread;
 
-use super::protocol::{Batch, Event, FailedRun, Request, VARIABLE};
+use super::protocol::{self, Batch, Event, FailedRun, Request, VARIABLE};
 use crate::Summary;
 
 /// Of what a test prints, so much is kept, the last.
@@ -57,7 +54,6 @@ impl TestResult {
 /// Runs `command` with `batch` to its end. `captured` keeps what it prints; otherwise that goes where
 /// ours goes.
 pub(super) fn run(mut command: Command, batch: Batch, captured: bool) -> Ended {
-    command.stdin(Stdio::null());
     if captured {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
     }
@@ -81,14 +77,9 @@ pub(super) fn run(mut command: Command, batch: Batch, captured: bool) -> Ended {
 
 /// How the process ended, what it printed, and what it reported.
 fn ask(command: &mut Command, batch: Batch) -> io::Result<(ExitStatus, String, String)> {
-    let path = report_path(&batch.test);
-    let mut report =
-        File::options().create(true).truncate(true).read(true).write(true).open(&path)?;
-    let request = serde_json::to_string(&Request::new(path.clone(), Some(batch)))?;
-    let ended = run_to_end(command.env(VARIABLE, request));
-    // A process that came to no run has left it.
-    let _ = fs::remove_file(&path);
-    let (status, output) = ended?;
+    let (told, mut report) = protocol::report()?;
+    let request = serde_json::to_string(&Request::new(Some(batch)))?;
+    let (status, output) = run_to_end(command.env(VARIABLE, request).stdin(told))?;
     let mut text = Vec::new();
     report.read_to_end(&mut text)?;
     Ok((status, output, String::from_utf8_lossy(&text).into_owned()))
@@ -134,12 +125,6 @@ fn last_of(mut pipe: impl Read) -> Vec<u8> {
         kept.drain(..excess);
     }
     kept.into()
-}
-
-/// Where a test's process is to report. The process's own number keeps runs apart that are under
-/// way at once.
-fn report_path(test: &str) -> PathBuf {
-    env::temp_dir().join(format!("lab-{}-{test}.jsonl", std::process::id()))
 }
 
 /// How a test's process ended that left its run without a result, in a few words.

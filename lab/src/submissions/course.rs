@@ -7,20 +7,33 @@
 //! dependencies), yet it reads files that the code names, and must not find a solution.
 
 use std::env;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use labrt::time::Duration;
 use serde::Deserialize;
 
+use crate::limits::Limits;
 use crate::record::USUAL_TARGET;
 use crate::refusal::{Refusal, because};
 use crate::sandbox::Sandbox;
+use crate::worker::{self, Stop};
+use crate::workspace;
 
 /// Files of one submission, and their bytes.
 const FILES_MAX: usize = 1_000;
 const BYTES_MAX: u64 = 16 << 20;
+
+/// How long the kit's own build, dependencies and all, may take on a slow machine.
+pub(crate) const KIT_BUILD_TIME: Duration = Duration::from_secs(30 * 60);
+/// What a build may take otherwise: memory that one compiler may reserve, processes and threads, and
+/// bytes of what it says.
+const BUILD_MEMORY: u64 = 8 << 30;
+const BUILD_PROCESSES: u64 = 1_024;
+const BUILD_TEXT_MAX: u64 = 16 << 20;
 
 /// A clean kit, ready to be built with anybody's sources.
 pub(crate) struct Course {
@@ -97,12 +110,9 @@ impl Course {
     fn vendor(&self) -> Result<(), Refusal> {
         let vendored = self.work.join("vendor");
         let mut cargo = Command::new(self.toolchain.join("bin/cargo"));
-        cargo.args(["vendor", "--locked", "--quiet"]).arg(&vendored);
-        finish(cargo.current_dir(&self.kit))?;
-        let config = format!(
-            "[source.crates-io]\nreplace-with = \"vendored\"\n\n[source.vendored]\n\
-             directory = {vendored:?}\n"
-        );
+        cargo.args(["vendor", "--locked"]).arg(&vendored);
+        // It says itself how the crates, from wherever they are, are to be found there.
+        let config = finish(cargo.current_dir(&self.kit))?.stdout;
         fs::write(self.config(), config).map_err(because("the kit's dependencies cannot be kept"))
     }
 
@@ -128,7 +138,8 @@ impl Course {
         let mut left = Left { files: FILES_MAX, bytes: BYTES_MAX };
         for source in &self.sources {
             let from = submission.join(source);
-            let copied = copy(&from, &taken.join(source), &mut left);
+            let copied =
+                is_no_link(&from).and_then(|()| copy(&from, &taken.join(source), &mut left));
             copied.map_err(|error| format!("{} cannot be taken: {error}", source.display()))?;
         }
         Ok(())
@@ -136,7 +147,7 @@ impl Course {
 
     /// Where a build or a run of what was taken is locked in.
     pub(crate) fn sandbox(&self, user: Option<u32>) -> Sandbox {
-        let mut sandbox = Sandbox { readable: Vec::new(), user };
+        let mut sandbox = Sandbox { readable: Vec::new(), user, proc: false };
         sandbox.show(&self.kit);
         for source in &self.sources {
             sandbox.show_at(&self.kit.join(source), &self.taken().join(source));
@@ -144,36 +155,41 @@ impl Course {
         sandbox
     }
 
-    /// Builds what was taken.
+    /// Builds what was taken, for so long at most.
     ///
     /// # Errors
-    /// If the build cannot be started.
-    pub(crate) fn build(&self) -> Result<Built, Refusal> {
+    /// If the build cannot be started, or its place cannot be cleaned.
+    pub(crate) fn build(&self, longest: Duration, stop: &Stop) -> Result<Built, Refusal> {
         fs::create_dir_all(self.target()).map_err(because("there is no place to build in"))?;
         // What another submission left must not be taken for this one's.
-        finish(&mut self.cargo(&["clean", "--release", "--package", &self.package]))?;
-        let mut cargo = self.cargo(&["test", "--no-run", "--release", "--test", USUAL_TARGET]);
+        let clean = self.cargo(&["clean", "--release", "--package", &self.package])?;
+        if let Built::No(said) = run_limited(clean, longest, stop)? {
+            return Ok(Built::No(said));
+        }
+        let mut cargo = self.cargo(&["test", "--no-run", "--release", "--test", USUAL_TARGET])?;
         cargo.arg("--message-format=json-render-diagnostics");
-        let output = cargo.output().map_err(because("the build could not be started"))?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok(match output.status.success() {
-            true => Built::Yes(text(&output.stdout)),
-            false => Built::No(text(&output.stderr)),
-        })
+        run_limited(cargo, longest, stop)
     }
 
     /// Cargo, locked in with the kit.
-    fn cargo(&self, arguments: &[&str]) -> Command {
+    fn cargo(&self, arguments: &[&str]) -> Result<Command, Refusal> {
         let mut sandbox = self.sandbox(None);
+        sandbox.proc = true;
         [&self.toolchain, &self.work.join("vendor"), &self.config()]
             .into_iter()
             .for_each(|path| sandbox.show(path));
         self.local.iter().for_each(|path| sandbox.show(path));
-        let locked_in = sandbox.arguments(&self.kit, &[&self.target()]);
-        let mut cargo = Command::new(&locked_in[0]);
-        cargo.args(&locked_in[1..]).arg(self.toolchain.join("bin/cargo")).args(arguments);
+        let limits = Limits {
+            silence: KIT_BUILD_TIME,
+            memory: BUILD_MEMORY,
+            processes: BUILD_PROCESSES,
+            sandbox: Some(sandbox),
+        };
+        let cargo = limits.command(&self.toolchain.join("bin/cargo"), &self.kit, &self.target());
+        let mut cargo = cargo.map_err(because("a build could not be prepared"))?;
+        cargo.args(arguments);
         cargo.args(["--offline", "--quiet", "--config"]).arg(self.config());
-        cargo.env_clear().env("HOME", "/tmp").env("CARGO_HOME", "/tmp/cargo");
+        cargo.env("CARGO_HOME", "/tmp/cargo");
         cargo.env("CARGO_TARGET_DIR", self.target()).env("CARGO_TERM_COLOR", "never");
         let path = [self.toolchain.join("bin"), "/usr/bin".into(), "/bin".into()];
         cargo.env("PATH", env::join_paths(path).unwrap_or_default());
@@ -182,8 +198,32 @@ impl Course {
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         cargo.stdin(Stdio::null());
-        cargo
+        Ok(cargo)
     }
+}
+
+/// Runs a build to its end, or to that of its time.
+fn run_limited(mut cargo: Command, longest: Duration, stop: &Stop) -> Result<Built, Refusal> {
+    let what = || "the build could not be started".to_string();
+    let file = || tempfile::tempfile().map_err(because(what()));
+    let (mut messages, mut said) = (file()?, file()?);
+    let copy = |file: &File| file.try_clone().map_err(because(what()));
+    cargo.stdout(copy(&messages)?).stderr(copy(&said)?);
+    let mut child = cargo.process_group(0).spawn().map_err(because(what()))?;
+    let ended = worker::wait(&mut child, longest, stop).map_err(because(what()))?;
+    Ok(match ended {
+        Some(status) if status.success() => Built::Yes(text(&mut messages)),
+        Some(_) => Built::No(text(&mut said)),
+        None if stop.is_now() => Built::No("stopped".to_string()),
+        None => Built::No(format!("the build did not end within {longest:.0?}, and was killed")),
+    })
+}
+
+/// What a file has, up to what a person may read.
+fn text(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    let read = file.rewind().and_then(|()| file.take(BUILD_TEXT_MAX).read_to_end(&mut bytes));
+    read.map_or_else(|error| error.to_string(), |_| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The folder of a crate, and the files beside the manifest of the workspace that it belongs to; not
@@ -217,8 +257,7 @@ fn sources(kit: &Package) -> Result<Vec<PathBuf>, Refusal> {
 }
 
 fn metadata(kit: &Path) -> Result<Metadata, Refusal> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = workspace::cargo();
     command.args(["metadata", "--format-version", "1"]).current_dir(kit);
     let output = finish(&mut command)?;
     serde_json::from_slice(&output.stdout).map_err(because("cargo's metadata cannot be read"))
@@ -251,6 +290,15 @@ fn last_words(command: &Command) -> String {
 struct Left {
     files: usize,
     bytes: u64,
+}
+
+/// What a kit lists must be there itself.
+fn is_no_link(path: &Path) -> io::Result<()> {
+    let kind = fs::symlink_metadata(path)?.file_type();
+    match kind.is_file() || kind.is_dir() {
+        true => Ok(()),
+        false => Err(io::Error::other("it is neither a file nor a folder")),
+    }
 }
 
 /// Copies regular files. Links are left out: they would lead elsewhere.

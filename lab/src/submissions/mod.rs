@@ -4,10 +4,10 @@
 //! network, in its own small world ([`Sandbox`](crate::sandbox::Sandbox)). Whatever it does costs its own grade: the next one
 //! begins with nothing that it left.
 //!
-//! What is left out: code under test runs in the process that reports on it. Printing results does
-//! not help it, and guessing secret seeds does not either, but code that is written to find the open
-//! report of its own process could write to it. Who gives grades that matter reads the sources of
-//! the best.
+//! What is left out: code under test runs in the process that reports on it. Printing results does not
+//! help it, and the open report has neither a name nor a place in `/proc` there; `unsafe`, with which
+//! it could be guessed at, is forbidden by the kit. Secret seeds are known to a run, and its report
+//! names the one that failed. Who gives grades that matter reads the sources of the best.
 
 mod course;
 
@@ -23,10 +23,11 @@ use crate::campaign::Seeds;
 use crate::grade::{self, Args, Grade, points, scoreboard};
 use crate::refusal::{Refusal, because};
 use crate::sandbox::{self, Sandbox};
+use crate::say::say;
 use crate::selection;
 use crate::targets;
-use crate::worker::{How, Stop};
-use course::{Built, Course};
+use crate::worker::{How, STOPPED_EXIT_STATUS, Stop};
+use course::{Built, Course, KIT_BUILD_TIME};
 
 /// What came of a submission.
 enum Verdict {
@@ -65,12 +66,16 @@ pub(crate) fn run(args: &Args, submissions: &Path, stop: &Stop) -> Result<ExitCo
     let course = Course::prepare(kit, work.path())?;
     // The kit itself fails its tests, and says what there is to be had.
     let class = Class { args, course, seeds: args.seeds()?, how: args.how() };
-    let of = class.points_to_be_had()?;
+    let of = class.points_to_be_had(stop)?;
     fs::create_dir_all(&args.reports).map_err(because("the reports' folder cannot be made"))?;
     let what = format!("{} cannot be written", args.out.display());
-    let mut table = csv::Writer::from_path(&args.out).map_err(because(what.clone()))?;
+    let table = fs::File::create_new(&args.out).map_err(because(what.clone()))?;
+    let mut table = csv::Writer::from_writer(table);
+    let mut graded = 0;
     for name in &names {
-        let verdict = class.grade(&submissions.join(name), stop)?;
+        // Whatever goes wrong with one submission is its own row.
+        let verdict = class.grade(&submissions.join(name), stop);
+        let verdict = verdict.unwrap_or_else(|Refusal(said)| Verdict::Failed("not graded", said));
         if stop.is_now() {
             break;
         }
@@ -78,13 +83,15 @@ pub(crate) fn run(args: &Args, submissions: &Path, stop: &Stop) -> Result<ExitCo
         let text = format!("{name}\n\n{}", full(&verdict));
         fs::write(&report, text).map_err(because("a report cannot be written"))?;
         let row = row(name, &verdict, &report, &of);
-        println!("{name}: {} of {} points, {}", row.points, row.of, row.status);
+        say(format_args!("{name}: {} of {} points, {}\n", row.points, row.of, row.status));
         table.serialize(row).map_err(because(what.clone()))?;
         table.flush().map_err(because(what.clone()))?;
+        graded += 1;
     }
     let rule = grade::rule_in_words(args.rule);
-    println!("{} submissions are in {}; {rule}", names.len(), args.out.display());
-    Ok(if stop.is_now() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let of = if graded < names.len() { format!(" of {}", names.len()) } else { String::new() };
+    say(format_args!("{graded}{of} submissions are in {}; {rule}\n", args.out.display()));
+    Ok(if stop.is_now() { ExitCode::from(STOPPED_EXIT_STATUS) } else { ExitCode::SUCCESS })
 }
 
 /// What all submissions have in common.
@@ -106,9 +113,9 @@ impl Class<'_> {
     }
 
     /// The points of the tests that are chosen: what the kit's own sources are asked for.
-    fn points_to_be_had(&self) -> Result<Vec<TestInfo>, Refusal> {
+    fn points_to_be_had(&self, stop: &Stop) -> Result<Vec<TestInfo>, Refusal> {
         self.course.take(&self.course.kit).map_err(Refusal)?;
-        let messages = match self.course.build()? {
+        let messages = match self.course.build(KIT_BUILD_TIME, stop)? {
             Built::Yes(messages) => messages,
             Built::No(said) => {
                 return Err(Refusal(format!("the kit itself does not build:\n{said}")));
@@ -123,7 +130,7 @@ impl Class<'_> {
         if let Err(sentence) = self.course.take(submission) {
             return Ok(Verdict::Failed("incomplete", sentence));
         }
-        let messages = match self.course.build()? {
+        let messages = match self.course.build(self.args.build_limit, stop)? {
             Built::Yes(messages) => messages,
             Built::No(said) => return Ok(Verdict::Failed("does not build", said)),
         };
@@ -137,7 +144,7 @@ impl Class<'_> {
         // What was stopped is not graded.
         let footer = match stop.is_now() {
             true => String::new(),
-            false => grade::first_footer(&grade, &selected, &how)?,
+            false => grade::first_footer(&grade, &selected, &how, stop)?,
         };
         Ok(Verdict::Graded(Box::new(grade), footer))
     }
