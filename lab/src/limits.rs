@@ -71,15 +71,14 @@ impl Limits {
             command.args(["--user", &user.to_string(), "--processes", &self.processes.to_string()]);
             std::os::unix::fs::chown(scratch, Some(user), Some(user))?;
         }
+        // Outside, the limit would count whatever else this user runs. Inside, a sandbox's users are
+        // counted by themselves.
+        let inside = sandbox.user.is_none().then(env::current_exe).transpose()?;
+        let mut sandbox = sandbox.clone();
+        inside.iter().for_each(|lab| sandbox.show(lab));
         command.arg("--").args(sandbox.arguments(folder, &[scratch]));
-        if sandbox.user.is_none() {
-            // Outside, the limit would count whatever else this user runs. Inside, a sandbox's users
-            // are counted by themselves.
-            command.arg(env::current_exe()?).args([
-                "limited",
-                "--memory",
-                &self.memory.to_string(),
-            ]);
+        if let Some(lab) = inside {
+            command.arg(lab).args(["limited", "--memory", &self.memory.to_string()]);
             command.args(["--processes", &self.processes.to_string(), "--"]);
         }
         command.arg(program);

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use labrt::time::{Duration, Instant};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::campaign::Seeds;
 use crate::record::{Key, Record};
@@ -26,7 +27,7 @@ pub(crate) struct Progress {
 }
 
 enum View {
-    Bars { all: MultiProgress, total: ProgressBar, show_all: bool },
+    Bars { all: MultiProgress, total: ProgressBar, show_all: bool, _quiet: Option<QuietKeys> },
     Lines { told: Instant },
 }
 
@@ -65,7 +66,8 @@ impl Progress {
                 let bar = bar_of(total).with_message("in all");
                 let bar = all.add(bar);
                 bar.enable_steady_tick(std::time::Duration::from_millis(250));
-                View::Bars { all, total: bar, show_all: tests.len() <= BARS_MAX }
+                let _quiet = QuietKeys::begin();
+                View::Bars { all, total: bar, show_all: tests.len() <= BARS_MAX, _quiet }
             }
         };
         let (runs, failed) = (tally.count(), tally.failed());
@@ -146,6 +148,27 @@ impl Progress {
             // Or a tick on its way would draw once more.
             all.set_draw_target(ProgressDrawTarget::hidden());
         }
+    }
+}
+
+/// The terminal does not write `^C` while bars are drawn: the line that it takes is one that they do not
+/// reckon with, and one of theirs would stay behind.
+struct QuietKeys(Termios);
+
+impl QuietKeys {
+    /// None if the terminal cannot be told.
+    fn begin() -> Option<Self> {
+        let before = tcgetattr(io::stderr()).ok()?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHOCTL);
+        tcsetattr(io::stderr(), OptionalActions::Now, &quiet).ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for QuietKeys {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stderr(), OptionalActions::Now, &self.0);
     }
 }
 

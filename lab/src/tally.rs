@@ -144,7 +144,7 @@ fn percent(share: f64) -> String {
 }
 
 /// Columns of the table behind the names.
-const NUMBERS_WIDTH: usize = 56;
+const NUMBERS_WIDTH: usize = 57;
 /// A name is not cut to less.
 const NAME_WIDTH_MIN: usize = 20;
 
