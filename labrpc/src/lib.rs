@@ -49,6 +49,7 @@
 mod client;
 mod network;
 mod service;
+pub mod tcp;
 
 pub use client::{ClientEnd, RpcError, Transport};
 pub use network::{Counts, Faults, Message, Network, NodeId, Stage};
