@@ -16,7 +16,7 @@ use labrt::time::Instant;
 
 use super::connection::{Connection, Reason, Receiver};
 use super::frame::{Frame, Kind, Refusal, Request};
-use super::{Options, refuse_in_simulation};
+use super::{GLANCES, Options, refuse_in_simulation};
 use crate::{ClientEnd, RpcError, Transport};
 
 type Answer = Result<Vec<u8>, RpcError>;
@@ -228,14 +228,8 @@ struct Calls {
 struct Table {
     closed: bool,
     last: u64,
+    /// Where each waits for its answer.
     open: HashMap<u64, Arc<Slot>>,
-}
-
-/// Where a call waits for its answer.
-#[derive(Default)]
-struct Slot {
-    answer: Mutex<Option<Answer>>,
-    answered: Condvar,
 }
 
 impl Calls {
@@ -249,22 +243,21 @@ impl Calls {
         let encoded = frame.encode(limit, &mut bytes);
         encoded.map_err(|error| RpcError::Unencodable(error.to_string()))?;
         self.connection.send(bytes).map_err(|_| RpcError::Lost)?;
-        slot.wait(deadline).unwrap_or(Err(RpcError::Lost))
+        slot.wait(deadline, open.is_alone).unwrap_or(Err(RpcError::Lost))
     }
 
-    /// Numbers a call and has it wait in `slot`, unless there are too many or the connection has
-    /// ended.
+    /// Numbers a call, unless there are too many or the connection has ended.
     fn open(&self, slot: &Arc<Slot>) -> Option<Open<'_>> {
         let limit = self.connection.limits().calls_in_flight;
-        let number = self.table.with(|table| {
+        let (number, is_alone) = self.table.with(|table| {
             if table.closed || table.open.len() >= limit {
                 return None;
             }
             table.last += 1;
             table.open.insert(table.last, Arc::clone(slot));
-            Some(table.last)
+            Some((table.last, table.open.len() == 1))
         })?;
-        Some(Open { calls: self, number })
+        Some(Open { calls: self, number, is_alone })
     }
 
     fn lose_all(&self) {
@@ -282,6 +275,8 @@ impl Calls {
 struct Open<'a> {
     calls: &'a Calls,
     number: u64,
+    /// Whether no other call was under way when it began.
+    is_alone: bool,
 }
 
 impl Drop for Open<'_> {
@@ -290,14 +285,29 @@ impl Drop for Open<'_> {
     }
 }
 
+/// Where a call waits for its answer.
+#[derive(Default)]
+struct Slot {
+    answer: Mutex<Option<Answer>>,
+    answered: Condvar,
+}
+
 impl Slot {
     fn fill(&self, answer: Answer) {
         *self.answer.lock() = Some(answer);
         self.answered.notify_one();
     }
 
-    /// The answer; none if it does not come in time.
-    fn wait(&self, deadline: Instant) -> Option<Answer> {
+    /// The answer; none if it does not come in time. To fall asleep and be woken takes longer than
+    /// many an answer does, so a call that is alone stays awake for a moment. (Among others it
+    /// would only take the processor from them.)
+    fn wait(&self, deadline: Instant, is_alone: bool) -> Option<Answer> {
+        for _ in 0..if is_alone { GLANCES } else { 0 } {
+            if let Some(answer) = self.answer.try_lock().and_then(|mut answer| answer.take()) {
+                return Some(answer);
+            }
+            thread::yield_now();
+        }
         let mut answer = self.answer.lock();
         while answer.is_none() {
             if self.answered.wait_until(&mut answer, deadline).timed_out() {

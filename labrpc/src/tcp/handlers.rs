@@ -18,13 +18,18 @@ use std::sync::Arc;
 use labrt::group::Group;
 use labrt::pool::Pool;
 use labrt::sync::Shared;
+use labrt::thread;
 
 use super::connection::{Connection, NotTaken, Reason, Receiver};
+use super::GLANCES;
 use super::frame::{Frame, Kind, Refusal, Request};
 use crate::{RpcError, Service};
 
 /// Answers that came to so much are written, whoever else is still at work.
 const FLUSH_BYTES: usize = 64 * 1024;
+
+/// So many answers are written, that the caller is busy while the next ones are made.
+const FLUSH_ANSWERS: usize = 16;
 
 /// What a server offers, and with whose threads.
 pub(super) struct Offer {
@@ -82,15 +87,47 @@ impl Handlers {
         self.offer.pool.run(move || successor.work());
     }
 
-    /// Handles calls until none waits.
+    /// Handles calls until none comes any more.
     fn work(self: Arc<Self>) {
-        self.queue.with(|queue| queue.successor_comes = false);
-        self.connection.flush();
-        let mut left = false;
-        while let Some(job) = self.next(left) {
-            left = self.handle(&job);
+        loop {
+            self.queue.with(|queue| queue.successor_comes = false);
+            self.connection.flush();
+            self.handle_waiting();
+            if !self.linger() {
+                return;
+            }
+        }
+    }
+
+    /// Handles calls until none waits.
+    fn handle_waiting(self: &Arc<Self>) {
+        let mut left = 0;
+        while let Some(job) = self.next(left > 0) {
+            left += usize::from(self.handle(&job));
+            if left == FLUSH_ANSWERS {
+                self.connection.flush();
+                left = 0;
+            }
         }
         self.connection.flush();
+    }
+
+    /// Looks for further calls for a moment, unless somebody else does or will: a thread that is
+    /// awake need not be woken. Meanwhile it counts as the successor that is on its way.
+    fn linger(&self) -> bool {
+        if self.queue.with(|queue| std::mem::replace(&mut queue.successor_comes, true)) {
+            return false;
+        }
+        for _ in 0..GLANCES {
+            thread::yield_now();
+            if self.queue.with(|queue| !queue.waiting.is_empty()) {
+                return true;
+            }
+        }
+        self.queue.with(|queue| {
+            queue.successor_comes = !queue.waiting.is_empty();
+            queue.successor_comes
+        })
     }
 
     /// The next call. `left` says whether the caller leaves answers that nobody has written.

@@ -15,6 +15,10 @@ pub use server::Server;
 
 use frame::{Frame, Kind};
 
+/// How often a thread looks for what it waits for before it falls asleep, letting others run in
+/// between: to fall asleep and be woken takes longer than many an answer does.
+const GLANCES: usize = 8;
+
 /// A frame that its kind says all of.
 fn bare_frame(kind: Kind) -> Vec<u8> {
     let mut bytes = Vec::new();
