@@ -79,17 +79,6 @@ fn report() -> bool {
     let client = Client::new(other.rpc, &Options::default());
     assert!(client.wait_until_connected(Duration::from_secs(10)), "the server does not listen");
     let echo = EchoClient::new(client.end());
-    if let Ok(phase) = env::var("PHASE") {
-        for _ in 0..5 {
-        let t = match phase.as_str() {
-            "bare" => per_message(40000, || (0..40000).for_each(|_| bare.ping())),
-            "call" => per_message(40000, || (0..40000).for_each(|_| call(&echo))),
-            _ => many_in_flight(&echo),
-        };
-        println!("{phase} {t}");
-        }
-        return true;
-    }
     let measure = |_| Round {
         bare: per_message(PINGS, || (0..PINGS).for_each(|_| bare.ping())),
         call: per_message(PINGS, || (0..PINGS).for_each(|_| call(&echo))),

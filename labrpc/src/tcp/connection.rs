@@ -77,7 +77,9 @@ impl fmt::Display for Reason {
             Self::BadBody(kind, error) => {
                 write!(f, "the body of a frame of kind {kind:?} is something else: {error}")
             }
-            Self::Unexpected(kind) => write!(f, "a frame of kind {kind:?} is not the peer's to send"),
+            Self::Unexpected(kind) => {
+                write!(f, "a frame of kind {kind:?} is not the peer's to send")
+            }
             Self::Idle(time) => write!(f, "nothing was heard for {time:?}"),
             Self::SlowFrame(time) => write!(f, "a frame had not arrived {time:?} after it began"),
             Self::SlowReader(time) => write!(f, "the peer did not read for {time:?}"),

@@ -255,7 +255,8 @@ impl Splitter {
             // A long frame has gone, and its room with it.
             self.buffer = Vec::new();
         }
-        let more_than_fits = self.was_full && self.buffer.len() < ROOM_BYTES;
+        let was_full = std::mem::take(&mut self.was_full);
+        let more_than_fits = was_full && self.buffer.len() < ROOM_BYTES;
         if more_than_fits || self.end == self.buffer.len() {
             let doubled = (2 * self.buffer.len()).max(FIRST_ROOM_BYTES);
             self.buffer.resize(doubled, 0);

@@ -20,8 +20,8 @@ use labrt::pool::Pool;
 use labrt::sync::Shared;
 use labrt::thread;
 
-use super::connection::{Connection, NotTaken, Reason, Receiver};
 use super::GLANCES;
+use super::connection::{Connection, NotTaken, Reason, Receiver};
 use super::frame::{Frame, Kind, Refusal, Request};
 use crate::{RpcError, Service};
 
@@ -29,7 +29,7 @@ use crate::{RpcError, Service};
 const FLUSH_BYTES: usize = 64 * 1024;
 
 /// So many answers are written, that the caller is busy while the next ones are made.
-const FLUSH_ANSWERS: usize = 16;
+const FLUSH_ANSWERS: usize = 8;
 
 /// What a server offers, and with whose threads.
 pub(super) struct Offer {

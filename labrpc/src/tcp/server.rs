@@ -127,10 +127,8 @@ impl Serving {
     fn accept_all(self: Arc<Self>, listener: &TcpListener, hung_up: &UnixStream) {
         loop {
             thread::checkpoint();
-            let mut wanted = [
-                PollFd::new(hung_up, PollFlags::IN),
-                PollFd::new(listener, PollFlags::IN),
-            ];
+            let mut wanted =
+                [PollFd::new(hung_up, PollFlags::IN), PollFd::new(listener, PollFlags::IN)];
             // An interrupted wait looks around earlier, and that is all.
             let _ = poll(&mut wanted, Some(&LOOK_EVERY));
             if !wanted[0].revents().is_empty() {
