@@ -39,17 +39,22 @@ fn encode((kind, call, body): &Owned) -> Vec<u8> {
     bytes
 }
 
+/// Gives a splitter up to `length` bytes of `rest`, as a read does.
+fn feed(splitter: &mut Splitter, rest: &mut &[u8], length: usize) {
+    let room = splitter.room();
+    let (piece, others) = rest.split_at(length.min(rest.len()).min(room.len()));
+    room[..piece.len()].copy_from_slice(piece);
+    splitter.filled(piece.len());
+    *rest = others;
+}
+
 /// What a splitter makes of a stream that comes in pieces of such lengths, over and over.
 fn split(bytes: &[u8], pieces: &[usize]) -> Result<Vec<Owned>, FrameError> {
     let mut splitter = Splitter::new(LIMIT);
     let mut frames = Vec::new();
     let (mut rest, mut lengths) = (bytes, pieces.iter().cycle());
     while !rest.is_empty() {
-        let room = splitter.room();
-        let length = lengths.next().copied().unwrap_or(1).min(rest.len()).min(room.len());
-        room[..length].copy_from_slice(&rest[..length]);
-        splitter.filled(length);
-        rest = &rest[length..];
+        feed(&mut splitter, &mut rest, lengths.next().copied().unwrap_or(1));
         while let Some(Frame { kind, call, body }) = splitter.next_frame()? {
             frames.push((kind, call, body.to_vec()));
         }
@@ -64,12 +69,11 @@ fn assert_modest(bytes: &[u8]) {
     let _ = Request::decode(bytes);
     let _ = Refusal::decode(bytes);
     let mut splitter = Splitter::new(LIMIT);
-    let mut given = 0;
-    for piece in bytes.chunks(1000) {
-        splitter.room()[..piece.len()].copy_from_slice(piece);
-        splitter.filled(piece.len());
-        given += piece.len();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        feed(&mut splitter, &mut rest, 1000);
         while let Ok(Some(_)) = splitter.next_frame() {}
+        let given = bytes.len() - rest.len();
         let (held, bound) = (splitter.room().len(), FACTOR * given + CONSTANT_BYTES);
         assert!(held <= bound, "{given} bytes have a buffer of {held} bytes, over {bound}");
     }
