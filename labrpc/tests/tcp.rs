@@ -190,7 +190,7 @@ fn handlers_that_block_hold_nobody_up() {
 fn an_answer_does_not_wait_for_a_handler_behind_it() {
     let world = World::new(&Limits::default());
     let mut raw = world.raw();
-    for _ in 0..50 {
+    for _ in 0..500 {
         raw.write(&[request(1, "echo", &"first"), request(2, "wait", &2u64)].concat());
         let first = raw.read().expect("it is answered while the second one runs");
         assert_eq!(first.call, 1);

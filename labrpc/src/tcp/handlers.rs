@@ -124,10 +124,15 @@ impl Handlers {
                 return true;
             }
         }
-        self.queue.with(|queue| {
+        let stays = self.queue.with(|queue| {
             queue.successor_comes = !queue.waiting.is_empty();
             queue.successor_comes
-        })
+        });
+        if !stays {
+            // Somebody may have left answers to the successor, and be in a handler by now.
+            self.connection.flush();
+        }
+        stays
     }
 
     /// The next call. `left` says whether the caller leaves answers that nobody has written.
