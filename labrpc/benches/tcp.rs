@@ -12,6 +12,7 @@
 //! The sides of a ratio are measured one right after the other, in many short rounds: a burst of
 //! other load falls on few of them, and the median does not see it.
 
+use std::collections::VecDeque;
 use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -19,8 +20,8 @@ use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use labrpc::service;
 use labrpc::tcp::{Client, Limits, Options, Server};
+use labrpc::{ClientEnd, Pending, service};
 use labrt::channel::{self, Receiver};
 use labrt::group::Group;
 use labrt::thread;
@@ -70,6 +71,7 @@ struct Round {
     bare: f64,
     call: f64,
     many: f64,
+    threads: f64,
 }
 
 /// False if a gate is missed.
@@ -78,11 +80,12 @@ fn report() -> bool {
     let mut bare = Bare::connect(other.bare);
     let client = Client::new(other.rpc, &Options::default());
     assert!(client.wait_until_connected(Duration::from_secs(10)), "the server does not listen");
-    let echo = EchoClient::new(client.end());
+    let (end, echo) = (client.end(), EchoClient::new(client.end()));
     let measure = |_| Round {
         bare: per_message(PINGS, || (0..PINGS).for_each(|_| bare.ping())),
         call: per_message(PINGS, || (0..PINGS).for_each(|_| call(&echo))),
-        many: many_in_flight(&echo),
+        many: many_in_flight(&end),
+        threads: many_threads(&echo),
     };
     let rounds: Vec<Round> = (0..ROUNDS).map(measure).skip(1).collect();
     let of = |value: fn(&Round) -> f64| median(rounds.iter().map(value));
@@ -93,6 +96,7 @@ fn report() -> bool {
     println!("calls per second, 1 in flight:     {:>9.0}", 1e9 / of(|round| round.call));
     println!("calls per second, {IN_FLIGHT} in flight:    {:>9.0}", 1e9 / of(|round| round.many));
     println!("  times as many:                   {gain:>9.2}    (at least {FLIGHT_GATE})");
+    println!("the same, by as many threads:      {:>9.0}", 1e9 / of(|round| round.threads));
     ratio <= CALL_GATE && gain >= FLIGHT_GATE
 }
 
@@ -113,8 +117,24 @@ fn call(echo: &EchoClient) {
     assert_eq!(reply.len(), BYTES);
 }
 
+/// A thread that begins a call whenever it has the reply of its oldest one.
+fn many_in_flight(end: &ClientEnd) -> f64 {
+    let text = "7".repeat(BYTES);
+    let start = || end.start::<str, String>("Echo", "echo", &text);
+    per_message(IN_FLIGHT * CALLS_EACH, || {
+        let mut calls: VecDeque<Pending<String>> = (0..IN_FLIGHT).map(|_| start()).collect();
+        for number in 0..IN_FLIGHT * CALLS_EACH {
+            let oldest = calls.pop_front().expect("some are in flight");
+            assert_eq!(oldest.wait().expect("the server answers").len(), BYTES);
+            if number < IN_FLIGHT * (CALLS_EACH - 1) {
+                calls.push_back(start());
+            }
+        }
+    })
+}
+
 /// Threads that call over one connection, each in a closed loop.
-fn many_in_flight(echo: &EchoClient) -> f64 {
+fn many_threads(echo: &EchoClient) -> f64 {
     let caller = |_| {
         let echo = echo.clone();
         thread::spawn(move || (0..CALLS_EACH).for_each(|_| call(&echo)))

@@ -54,7 +54,7 @@ mod network;
 mod service;
 pub mod tcp;
 
-pub use client::{ClientEnd, RpcError, Transport};
+pub use client::{ClientEnd, Pending, RpcError, Started, Transport};
 pub use network::{Counts, Faults, Message, Network, NodeId, Stage};
 pub use service::{Service, dispatch};
 

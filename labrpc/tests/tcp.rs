@@ -39,6 +39,34 @@ fn replies_match_calls_with_many_in_flight_from_many_threads() {
 }
 
 #[test]
+fn one_thread_can_have_many_calls_in_flight() {
+    let world = World::new(&Limits::default());
+    let (client, _echo) = world.client();
+    let start = |number: u64| client.end().start::<u64, u64>("Echo", "wait", &number);
+    let calls: Vec<_> = (0..100).map(start).collect();
+    let last = client.end().start::<str, String>("Echo", "echo", "free");
+    assert_eq!(last.wait(), Ok("free".into()), "it had the others sent as well");
+    (0..100).for_each(|_| drop(world.gate.begun.recv()));
+    (0..100).for_each(|_| world.gate.open.send(()).expect("handlers wait"));
+    for (number, call) in (0..).zip(calls) {
+        assert_eq!(call.wait(), Ok(number));
+    }
+}
+
+#[test]
+fn a_call_that_nobody_waits_for_is_sent_nevertheless() {
+    let world = World::new(&Limits::default());
+    let (client, _echo) = world.client();
+    let start = |number: u64| client.end().start::<u64, u64>("Echo", "wait", &number);
+    let first = start(1);
+    drop(start(2));
+    let begun = [world.gate.begun.recv(), world.gate.begun.recv()];
+    assert!(begun.contains(&Ok(1)) && begun.contains(&Ok(2)), "{begun:?}");
+    (0..2).for_each(|_| world.gate.open.send(()).expect("handlers wait"));
+    assert_eq!(first.wait(), Ok(1));
+}
+
+#[test]
 fn arguments_and_replies_of_megabytes_arrive_whole() {
     let world = World::new(&Limits::default());
     let (_client, echo) = world.client();

@@ -17,12 +17,15 @@ use labrt::time::Instant;
 use super::connection::{Connection, Reason, Receiver};
 use super::frame::{Frame, Kind, Refusal, Request};
 use super::{GLANCES, Options, refuse_in_simulation};
-use crate::{ClientEnd, RpcError, Transport};
+use crate::{ClientEnd, RpcError, Started, Transport};
 
 type Answer = Result<Vec<u8>, RpcError>;
 
 /// The pause after the first attempt to connect that failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// Requests that came to so much are written, though nobody waits for an answer yet.
+const FLUSH_BYTES: usize = 16 * 1024;
 
 /// A connection to a server, which a thread of its own makes and makes again. Clones, and the ends
 /// made from it, share it; it ends with the last of them.
@@ -108,14 +111,36 @@ impl fmt::Debug for Client {
 
 impl Transport for Client {
     fn call(&self, service: &'static str, method: &'static str, args: Vec<u8>) -> Answer {
+        let mut call = self.open(&Request { service, method, args: &args })?;
+        call.flush();
+        call.wait()
+    }
+
+    fn start(&self, service: &'static str, method: &'static str, args: Vec<u8>) -> Started {
+        match self.open(&Request { service, method, args: &args }) {
+            Ok(mut call) => {
+                if call.is_alone || call.waiting_bytes >= FLUSH_BYTES {
+                    call.flush();
+                }
+                Box::new(move || call.wait())
+            }
+            Err(error) => Box::new(move || Err(error)),
+        }
+    }
+}
+
+impl Client {
+    /// Begins a call. Its frame is left in the connection's buffer.
+    fn open(&self, request: &Request<'_>) -> Result<Open, RpcError> {
         refuse_in_simulation(Location::caller());
         thread::checkpoint();
         let line = self.line();
-        let Some(calls) = line.calls.with(|calls| calls.clone()) else {
-            return Err(RpcError::Lost);
-        };
+        let calls = line.calls.with(|calls| calls.clone()).ok_or(RpcError::Lost)?;
         let deadline = Instant::now() + line.options.call_time;
-        calls.call(&Request { service, method, args: &args }, deadline)
+        let body = request.encode()?;
+        let mut call = Calls::open(calls, deadline).ok_or(RpcError::Lost)?;
+        call.leave(&body)?;
+        Ok(call)
     }
 }
 
@@ -233,31 +258,19 @@ struct Table {
 }
 
 impl Calls {
-    fn call(&self, request: &Request<'_>, deadline: Instant) -> Answer {
-        let body = request.encode()?;
-        let slot = Arc::new(Slot::default());
-        let open = self.open(&slot).ok_or(RpcError::Lost)?;
-        let limit = self.connection.limits().frame_bytes;
-        let mut bytes = Vec::new();
-        let frame = Frame { kind: Kind::Request, call: open.number, body: &body };
-        let encoded = frame.encode(limit, &mut bytes);
-        encoded.map_err(|error| RpcError::Unencodable(error.to_string()))?;
-        self.connection.send(bytes).map_err(|_| RpcError::Lost)?;
-        slot.wait(deadline, open.is_alone).unwrap_or(Err(RpcError::Lost))
-    }
-
     /// Numbers a call, unless there are too many or the connection has ended.
-    fn open(&self, slot: &Arc<Slot>) -> Option<Open<'_>> {
+    fn open(self: Arc<Self>, deadline: Instant) -> Option<Open> {
         let limit = self.connection.limits().calls_in_flight;
+        let slot = Arc::new(Slot::default());
         let (number, is_alone) = self.table.with(|table| {
             if table.closed || table.open.len() >= limit {
                 return None;
             }
             table.last += 1;
-            table.open.insert(table.last, Arc::clone(slot));
+            table.open.insert(table.last, Arc::clone(&slot));
             Some((table.last, table.open.len() == 1))
         })?;
-        Some(Open { calls: self, number, is_alone })
+        Some(Open { calls: self, number, slot, deadline, is_alone, waiting_bytes: 0 })
     }
 
     fn lose_all(&self) {
@@ -272,15 +285,50 @@ impl Calls {
 }
 
 /// A call in the table, until it is dropped.
-struct Open<'a> {
-    calls: &'a Calls,
+struct Open {
+    calls: Arc<Calls>,
     number: u64,
+    slot: Arc<Slot>,
+    deadline: Instant,
     /// Whether no other call was under way when it began.
     is_alone: bool,
+    /// How much its frame left in the buffer together with what was there; 0 once that is flushed.
+    waiting_bytes: usize,
 }
 
-impl Drop for Open<'_> {
+impl Open {
+    fn leave(&mut self, body: &[u8]) -> Result<(), RpcError> {
+        let connection = &self.calls.connection;
+        let mut bytes = Vec::new();
+        let frame = Frame { kind: Kind::Request, call: self.number, body };
+        let encoded = frame.encode(connection.limits().frame_bytes, &mut bytes);
+        encoded.map_err(|error| RpcError::Unencodable(error.to_string()))?;
+        self.waiting_bytes = connection.leave(bytes).map_err(|_| RpcError::Lost)?;
+        Ok(())
+    }
+
+    /// Sees to it that the frame is written, if that is not done.
+    fn flush(&mut self) {
+        if std::mem::take(&mut self.waiting_bytes) > 0 {
+            self.calls.connection.flush();
+        }
+    }
+
+    fn wait(mut self) -> Answer {
+        if let Some(answer) = self.slot.take() {
+            // It was sent, and those behind it may go together with the next ones.
+            self.waiting_bytes = 0;
+            return answer;
+        }
+        self.calls.connection.flush();
+        self.waiting_bytes = 0;
+        self.slot.wait(self.deadline, self.is_alone).unwrap_or(Err(RpcError::Lost))
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
+        self.flush();
         let _slot = self.calls.table.with(|table| table.open.remove(&self.number));
     }
 }
@@ -298,12 +346,17 @@ impl Slot {
         self.answered.notify_one();
     }
 
+    /// The answer, if it is there.
+    fn take(&self) -> Option<Answer> {
+        self.answer.try_lock()?.take()
+    }
+
     /// The answer; none if it does not come in time. To fall asleep and be woken takes longer than
     /// many an answer does, so a call that is alone stays awake for a moment. (Among others it
     /// would only take the processor from them.)
     fn wait(&self, deadline: Instant, is_alone: bool) -> Option<Answer> {
         for _ in 0..if is_alone { GLANCES } else { 0 } {
-            if let Some(answer) = self.answer.try_lock().and_then(|mut answer| answer.take()) {
+            if let Some(answer) = self.take() {
                 return Some(answer);
             }
             thread::yield_now();
