@@ -29,7 +29,7 @@ use crate::{RpcError, Service};
 const FLUSH_BYTES: usize = 64 * 1024;
 
 /// So many answers are written, that the caller is busy while the next ones are made.
-const FLUSH_ANSWERS: usize = 8;
+const FLUSH_ANSWERS: usize = 32;
 
 /// What a server offers, and with whose threads.
 pub(super) struct Offer {
