@@ -278,20 +278,6 @@ fn a_client_that_crashed_holds_no_connection() {
 }
 
 #[test]
-fn a_client_does_not_connect_to_itself() {
-    // In the range from which the system chooses ports, so that each attempt may hit it.
-    let listener = TcpListener::bind(any_port()).expect("a port is free");
-    let address = listener.local_addr().expect("it listens");
-    drop(listener);
-    let options = Options { retry_time: Duration::ZERO, ..Options::default() };
-    let client = Client::new(address, &options);
-    thread::sleep(Duration::from_millis(200));
-    drop(client);
-    let server = Server::bind(address, &Group::new("S1", 1, 0), Vec::new(), &Limits::default());
-    assert!(server.is_ok(), "{server:?}");
-}
-
-#[test]
 fn a_simulated_world_refuses_sockets_and_names_the_network() {
     let told = |wrong: fn()| {
         let outcome = sim::run(&sim::Config::new(1), wrong);

@@ -422,13 +422,14 @@ impl Receiver for Answers<'_> {
         }
     }
 
-    fn look_around(&mut self, silence: Duration) {
+    fn look_around(&mut self, silence: Duration) -> bool {
         let connection = &self.calls.connection;
         if silence < self.asked_after + connection.limits().idle_time / 3 {
-            return;
+            return false;
         }
         self.asked_after = silence;
         // If it cannot be sent, silence will end the connection.
         let _ = connection.send(super::bare_frame(Kind::Ping));
+        true
     }
 }

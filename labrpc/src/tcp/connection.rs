@@ -123,8 +123,9 @@ pub(super) trait Receiver {
     /// All complete frames that had arrived are taken; another read comes next.
     fn batch_ends(&mut self);
 
-    /// Nothing was heard for `silence`, and a look around is due.
-    fn look_around(&mut self, silence: Duration);
+    /// Nothing was heard for `silence`, and a look around is due. True if it asked for a sign of
+    /// life just now, which then is waited for.
+    fn look_around(&mut self, silence: Duration) -> bool;
 }
 
 #[derive(Default)]
@@ -323,10 +324,9 @@ impl Times {
             return Err(Reason::SlowFrame(limits.frame_time));
         }
         let silence = now.duration_since(self.heard);
-        if silence >= limits.idle_time {
+        if !receiver.look_around(silence) && silence >= limits.idle_time {
             return Err(Reason::Idle(limits.idle_time));
         }
-        receiver.look_around(silence);
         Ok(())
     }
 }

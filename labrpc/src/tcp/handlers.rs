@@ -14,6 +14,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use labrt::group::Group;
 use labrt::pool::Pool;
@@ -93,13 +94,17 @@ impl Handlers {
             self.queue.with(|queue| queue.successor_comes = false);
             self.connection.flush();
             self.handle_waiting();
-            if !self.linger() {
+            // Before the answers leave: the next call may follow them at once, and is to find a
+            // thread that is awake.
+            let lingers = self.queue.with(|queue| queue.needs_successor(true));
+            self.connection.flush();
+            if !lingers || !self.linger() {
                 return;
             }
         }
     }
 
-    /// Handles calls until none waits.
+    /// Handles calls until none waits. The last answers are left to be written.
     fn handle_waiting(self: &Arc<Self>) {
         let mut left = 0;
         while let Some(job) = self.next(left > 0) {
@@ -109,15 +114,11 @@ impl Handlers {
                 left = 0;
             }
         }
-        self.connection.flush();
     }
 
-    /// Looks for further calls for a moment, unless somebody else does or will: a thread that is
-    /// awake need not be woken. Meanwhile it counts as the successor that is on its way.
-    fn linger(&self) -> bool {
-        if self.queue.with(|queue| std::mem::replace(&mut queue.successor_comes, true)) {
-            return false;
-        }
+    /// Looks for further calls for a moment, as the successor that is on its way; whether there
+    /// are any. To look costs less than to be woken.
+    fn linger(self: &Arc<Self>) -> bool {
         for _ in 0..GLANCES {
             thread::yield_now();
             if self.queue.with(|queue| !queue.waiting.is_empty()) {
@@ -297,7 +298,9 @@ impl Receiver for Requests {
     }
 
     /// It is for the client to ask for signs of life.
-    fn look_around(&mut self, _silence: std::time::Duration) {}
+    fn look_around(&mut self, _silence: Duration) -> bool {
+        false
+    }
 }
 
 impl Requests {
