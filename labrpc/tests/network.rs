@@ -101,7 +101,7 @@ fn calls_that_are_started_are_under_way_together() {
         let (replies, took) = timed(|| {
             let start = |number: u64| end.start::<u64, u64>("Echo", "slow", &(100 + number));
             let calls: Vec<_> = (0..10).map(start).collect();
-            calls.into_iter().map(|call| call.wait()).collect::<Vec<_>>()
+            calls.into_iter().map(labrpc::Pending::wait).collect::<Vec<_>>()
         });
         assert_eq!(replies, (100..110).map(Ok).collect::<Vec<_>>());
         assert!(took < ms(500), "one after the other they would take a second: {took:?}");

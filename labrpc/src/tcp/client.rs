@@ -427,9 +427,10 @@ impl Receiver for Answers<'_> {
         if silence < self.asked_after + connection.limits().idle_time / 3 {
             return false;
         }
+        let is_first = self.asked_after.is_zero();
         self.asked_after = silence;
         // If it cannot be sent, silence will end the connection.
         let _ = connection.send(super::bare_frame(Kind::Ping));
-        true
+        is_first
     }
 }

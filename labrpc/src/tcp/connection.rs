@@ -124,7 +124,7 @@ pub(super) trait Receiver {
     fn batch_ends(&mut self);
 
     /// Nothing was heard for `silence`, and a look around is due. True if it asked for a sign of
-    /// life just now, which then is waited for.
+    /// life just now, for the first time since: that is waited for, however long the silence was.
     fn look_around(&mut self, silence: Duration) -> bool;
 }
 
