@@ -1,6 +1,7 @@
 //! The calling side.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use labgob::{DecodeError, EncodeError};
@@ -60,6 +61,53 @@ pub trait Transport: Send + Sync {
         method: &'static str,
         args: Vec<u8>,
     ) -> Result<Vec<u8>, RpcError>;
+
+    /// Begins a call; whoever wants its answer runs what is given back, which blocks. Unless a
+    /// transport knows better, the answer is waited for here.
+    fn start(&self, service: &'static str, method: &'static str, args: Vec<u8>) -> Started {
+        let answer = self.call(service, method, args);
+        Box::new(move || answer)
+    }
+}
+
+/// Waits for the answer of a call that was begun.
+pub type Started = Box<dyn FnOnce() -> Result<Vec<u8>, RpcError> + Send>;
+
+/// A call that was begun ([`ClientEnd::start`]). Dropped, its answer is of no interest any more.
+#[must_use = "a call that nobody waits for may fail, and nobody hears of it"]
+pub struct Pending<Reply> {
+    started: Started,
+    service: &'static str,
+    method: &'static str,
+    reply: PhantomData<fn() -> Reply>,
+}
+
+impl<Reply: DeserializeOwned> Pending<Reply> {
+    /// Blocks for the reply. It always returns.
+    ///
+    /// # Errors
+    /// As for [`ClientEnd::call`].
+    pub fn wait(self) -> Result<Reply, RpcError> {
+        let Self { started, service, method, .. } = self;
+        decode_reply(service, method, started())
+    }
+}
+
+impl<Reply> fmt::Debug for Pending<Reply> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pending({}.{})", self.service, self.method)
+    }
+}
+
+fn decode_reply<Reply: DeserializeOwned>(
+    service: &'static str,
+    method: &'static str,
+    answer: Result<Vec<u8>, RpcError>,
+) -> Result<Reply, RpcError> {
+    labgob::decode(&answer?).map_err(|error| {
+        log::error!(target: "rpc", "{service}.{method}: the reply is undecodable: {error}");
+        RpcError::BadReply(error)
+    })
 }
 
 /// One end from which a node calls another: an ordered pair of them. Clones share it.
@@ -86,11 +134,27 @@ impl ClientEnd {
         Args: Serialize + ?Sized,
         Reply: DeserializeOwned,
     {
-        let reply = self.0.call(service, method, labgob::encode(args)?)?;
-        labgob::decode(&reply).map_err(|error| {
-            log::error!(target: "rpc", "{service}.{method}: the reply is undecodable: {error}");
-            RpcError::BadReply(error)
-        })
+        decode_reply(service, method, self.0.call(service, method, labgob::encode(args)?))
+    }
+
+    /// Begins to call `service.method(args)`, and lets the caller do something else until it wants
+    /// the reply: so one thread can have many calls in flight. On some transports the request
+    /// leaves only when the caller waits for this or another call, together with others.
+    pub fn start<Args, Reply>(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        args: &Args,
+    ) -> Pending<Reply>
+    where
+        Args: Serialize + ?Sized,
+        Reply: DeserializeOwned,
+    {
+        let started = match labgob::encode(args) {
+            Ok(args) => self.0.start(service, method, args),
+            Err(error) => Box::new(move || Err(error.into())),
+        };
+        Pending { started, service, method, reply: PhantomData }
     }
 }
 

@@ -42,15 +42,19 @@
 //! handler runs on a thread of the receiving server, so that a crash there ends it. Nothing
 //! queues for a server that is gone. The same code runs in a simulated world and on OS threads.
 //!
+//! # Sockets
+//! [`tcp`] carries the same calls between processes. [`Transport`] is the seam between the two: a
+//! stub does not know which of them it sits on.
+//!
 //! # Left out
-//! Sockets: [`Transport`] is the seam at which they fit. Streaming and deadlines of the caller's
-//! own: the labs' RPCs have neither.
+//! Streaming, and a deadline for each call: the labs' RPCs have neither.
 
 mod client;
 mod network;
 mod service;
+pub mod tcp;
 
-pub use client::{ClientEnd, RpcError, Transport};
+pub use client::{ClientEnd, Pending, RpcError, Started, Transport};
 pub use network::{Counts, Faults, Message, Network, NodeId, Stage};
 pub use service::{Service, dispatch};
 

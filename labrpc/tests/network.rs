@@ -94,6 +94,23 @@ fn a_reliable_call_returns_the_reply_in_every_world() {
 }
 
 #[test]
+fn calls_that_are_started_are_under_way_together() {
+    in_sim(|| {
+        let world = world();
+        let end = world.network.client_end(0, 1);
+        let (replies, took) = timed(|| {
+            let start = |number: u64| end.start::<u64, u64>("Echo", "slow", &(100 + number));
+            let calls: Vec<_> = (0..10).map(start).collect();
+            calls.into_iter().map(labrpc::Pending::wait).collect::<Vec<_>>()
+        });
+        assert_eq!(replies, (100..110).map(Ok).collect::<Vec<_>>());
+        assert!(took < ms(500), "one after the other they would take a second: {took:?}");
+        world.group.crash();
+        assert_eq!(end.start::<u64, u64>("Echo", "slow", &1).wait(), Err(RpcError::Lost));
+    });
+}
+
+#[test]
 fn a_reliable_call_takes_between_0_4_and_2_ms_in_virtual_time() {
     in_sim(|| {
         let world = world();

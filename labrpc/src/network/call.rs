@@ -3,13 +3,13 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use labrt::channel::{self, Sender};
+use labrt::channel::{self, Receiver, Sender};
 use labrt::sync::Shared;
 use labrt::trace::{self, EventKind};
 use labrt::{thread, timer};
 
 use super::{Inner, Link, Message, Network, NodeId, Server, Stage};
-use crate::{RpcError, Transport};
+use crate::{RpcError, Started, Transport};
 
 type Answer = Result<Vec<u8>, RpcError>;
 
@@ -46,10 +46,35 @@ struct Fate {
 
 impl Transport for Route {
     fn call(&self, service: &'static str, method: &'static str, args: Vec<u8>) -> Answer {
+        let answer = self.send(service, method, args).ok_or(RpcError::Lost)?;
+        wait(&answer)
+    }
+
+    fn start(&self, service: &'static str, method: &'static str, args: Vec<u8>) -> Started {
+        match self.send(service, method, args) {
+            Some(answer) => Box::new(move || wait(&answer)),
+            None => Box::new(|| Err(RpcError::Lost)),
+        }
+    }
+}
+
+/// A caller whose server crashes meanwhile hears that the call is lost, and is unwound by whatever
+/// it does next; most return at once, and are spared the unwinding.
+fn wait(answer: &Receiver<Answer>) -> Answer {
+    answer.recv_or_end().unwrap_or(Err(RpcError::Lost))
+}
+
+impl Route {
+    /// Sends a request, and gives the channel on which its answer will come; none if the network
+    /// is gone.
+    fn send(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        args: Vec<u8>,
+    ) -> Option<Receiver<Answer>> {
         thread::checkpoint();
-        let Some(network) = self.network.upgrade().map(Network) else {
-            return Err(RpcError::Lost);
-        };
+        let network = self.network.upgrade().map(Network)?;
         let (caller, answer) = channel::bounded(1);
         let call = Arc::new(Call {
             number: network.number_and_count(self.to, args.len()),
@@ -65,9 +90,7 @@ impl Transport for Route {
         call.send();
         // A hook may have crashed us right after the message left.
         thread::checkpoint();
-        // A caller whose server crashes meanwhile hears that the call is lost, and is unwound by
-        // whatever it does next; most return at once, and are spared the unwinding.
-        answer.recv_or_end().unwrap_or(Err(RpcError::Lost))
+        Some(answer)
     }
 }
 

@@ -1,0 +1,210 @@
+//! The serving end: a listener, and the connections it accepted.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use labrt::group::Group;
+use labrt::pool::Pool;
+use labrt::sync::{Mutex, Shared};
+use labrt::thread::{self, Builder, JoinHandle};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::connection::{Connection, Reason};
+use super::handlers::{Handlers, Offer, Requests};
+use super::{Limits, refuse_in_simulation};
+use crate::Service;
+
+/// How often the accepting thread looks whether its group has crashed.
+const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+/// How long it rests when the system has no file descriptor or memory for another connection.
+const REST: Duration = Duration::from_millis(50);
+
+/// Services at an address, until it is closed or dropped.
+pub struct Server {
+    shared: Arc<Serving>,
+    address: SocketAddr,
+    acceptor: Mutex<Option<Acceptor>>,
+}
+
+/// The accepting thread, and what it is told to end by: the other end hangs up.
+struct Acceptor {
+    thread: JoinHandle<()>,
+    hang_up: UnixStream,
+}
+
+struct Serving {
+    offer: Arc<Offer>,
+    limits: Limits,
+    connections: Shared<Connections>,
+}
+
+#[derive(Default)]
+struct Connections {
+    closed: bool,
+    last: u64,
+    open: BTreeMap<u64, Arc<Connection>>,
+}
+
+impl Server {
+    /// Serves `services` at `address`, with threads of `group`. Port 0 has the system choose one.
+    ///
+    /// # Errors
+    /// If the address cannot be listened on.
+    ///
+    /// # Panics
+    /// In a simulated world, which has no sockets.
+    #[track_caller]
+    pub fn bind(
+        address: SocketAddr,
+        group: &Group,
+        services: Vec<Service>,
+        limits: &Limits,
+    ) -> io::Result<Self> {
+        refuse_in_simulation(Location::caller());
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let (hang_up, hung_up) = UnixStream::pair()?;
+        let pool = Pool::new(group, "rpc");
+        let offer = Arc::new(Offer { group: group.clone(), services, pool });
+        let connections = Shared::default();
+        let shared = Arc::new(Serving { offer, limits: limits.clone(), connections });
+        let theirs = Arc::clone(&shared);
+        let accept = move || theirs.accept_all(&listener, &hung_up);
+        let thread = Builder::new().name("tcp acceptor").group(group).spawn(accept);
+        let acceptor = Mutex::new(Some(Acceptor { thread, hang_up }));
+        Ok(Self { shared, address, acceptor })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.with(|connections| connections.open.len())
+    }
+
+    /// Closes the listener and all connections; when this returns, the port is free. Handlers that
+    /// run go on, but nobody hears their answers. A second time does nothing.
+    pub fn close(&self) {
+        let Some(Acceptor { thread, hang_up }) = self.acceptor.lock().take() else { return };
+        drop(hang_up);
+        // An error is its panic, which its group has told of, or its group's crash.
+        let _ = thread.join();
+        let open = self.shared.connections.with(|connections| {
+            connections.closed = true;
+            std::mem::take(&mut connections.open)
+        });
+        for connection in open.into_values() {
+            connection.close(&Reason::Closed);
+        }
+        self.shared.offer.pool.close();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Server({}, {} connections)", self.address, self.connections())
+    }
+}
+
+impl Serving {
+    /// Accepts until the other end of `hung_up` hangs up.
+    fn accept_all(self: Arc<Self>, listener: &TcpListener, hung_up: &UnixStream) {
+        loop {
+            thread::checkpoint();
+            let mut wanted =
+                [PollFd::new(hung_up, PollFlags::IN), PollFd::new(listener, PollFlags::IN)];
+            // An interrupted wait looks around earlier, and that is all.
+            let _ = poll(&mut wanted, Some(&LOOK_EVERY));
+            if !wanted[0].revents().is_empty() {
+                return;
+            }
+            if let Err(error) = self.accept(listener) {
+                log::warn!(target: "rpc", "no connection could be accepted: {error}");
+                thread::sleep(REST);
+            }
+        }
+    }
+
+    /// Accepts a connection, if one is there.
+    fn accept(self: &Arc<Self>, listener: &TcpListener) -> io::Result<()> {
+        match listener.accept() {
+            Ok((socket, peer)) => {
+                self.open(socket, peer);
+                Ok(())
+            }
+            // It went before we came.
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => Ok(()),
+            Err(error) if super::connection::is_passing(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr) {
+        let connection = match Connection::new(socket, peer, &self.limits, &self.offer.pool) {
+            Ok(connection) => connection,
+            Err(error) => {
+                log::debug!(target: "rpc", "the connection with {peer} has ended: {error}");
+                return;
+            }
+        };
+        match self.register(&connection) {
+            Some(registered) => {
+                self.offer.pool.run(move || registered.read(&connection));
+            }
+            None => connection.close(&Reason::TooMany(self.limits.connections)),
+        }
+    }
+
+    /// Enters a connection among the open ones, unless there are too many.
+    fn register(self: &Arc<Self>, connection: &Arc<Connection>) -> Option<Registered> {
+        let number = self.connections.with(|connections| {
+            if connections.closed || connections.open.len() >= self.limits.connections {
+                return None;
+            }
+            connections.last += 1;
+            connections.open.insert(connections.last, Arc::clone(connection));
+            Some(connections.last)
+        })?;
+        Some(Registered { serving: Arc::clone(self), number })
+    }
+}
+
+/// A connection among the open ones. Whatever ends its reader, it is closed and taken out.
+struct Registered {
+    serving: Arc<Serving>,
+    number: u64,
+}
+
+impl Registered {
+    fn read(self, connection: &Arc<Connection>) {
+        let handlers = Handlers::new(&self.serving.offer, connection);
+        let reason = connection.read(&mut Requests::new(&handlers));
+        connection.close(&reason);
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let connections = &self.serving.connections;
+        let connection = connections.with(|connections| connections.open.remove(&self.number));
+        if let Some(connection) = connection {
+            connection.close(&Reason::Abandoned);
+        }
+    }
+}
