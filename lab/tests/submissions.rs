@@ -187,7 +187,9 @@ fn each_submission_gets_what_it_is_worth_and_reaches_nothing() {
 
     let table = fs::read_to_string(class.path("grades.csv")).expect("it was written");
     let is = |name: &str, status: &str, points: &str| {
-        assert_eq!(row(&table, name), (status.to_string(), points.to_string()), "{name}\n{table}");
+        let report = fs::read_to_string(class.path("reports").join(name).with_extension("txt"));
+        let expected = (status.to_string(), points.to_string());
+        assert_eq!(row(&table, name), expected, "{name}\n{table}\n{report:?}");
     };
     is("correct", "graded", "10");
     is("wrong", "graded", "5");

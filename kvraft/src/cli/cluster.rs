@@ -1,0 +1,150 @@
+//! A cluster on this machine: a process for each server.
+
+use std::env;
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use labrt::channel::{self, Receiver};
+use labrt::time::Duration;
+
+use crate::Outcome;
+use crate::address_book;
+
+/// Run a cluster on this machine, in the foreground: a process and a folder for each server.
+///
+/// Ctrl-C stops it; its data stays, and the next start goes on with it. A server that is killed is
+/// started again.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How many servers
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
+    nodes: u16,
+    /// The cluster's folder: a folder for each server, and a file that says where they are
+    #[arg(long, value_name = "DIR", default_value = address_book::FOLDER)]
+    data: PathBuf,
+    /// The first server's port; the others have those behind it [default: any that are free]
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+}
+
+/// How often it is looked whether a server has ended, and how long one stays away that has.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const AWAY: Duration = Duration::from_millis(500);
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let data = &args.data;
+    let cannot = |error| format!("{} cannot be used: {error}", data.display());
+    fs::create_dir_all(data).map_err(cannot)?;
+    check_size(data, args.nodes)?;
+    let addresses = addresses(args)?;
+    let (tell, stop) = channel::bounded(1);
+    let caught = ctrlc::set_handler(move || {
+        let _ = tell.try_send(());
+    });
+    caught.map_err(|error| format!("Ctrl-C cannot be caught: {error}"))?;
+    let mut servers = Vec::new();
+    for id in 0..addresses.len() {
+        servers.push(Server::start(id, &addresses, data)?);
+    }
+    address_book::write(data, &addresses).map_err(cannot)?;
+    println!("{} servers, data in {}; Ctrl-C stops them", addresses.len(), data.display());
+    supervise(&mut servers, &addresses, data, &stop)
+}
+
+/// Servers that were members stay members: a cluster does not change its size by being started anew.
+fn check_size(data: &Path, nodes: u16) -> Outcome {
+    let Ok(before) = address_book::read(data) else { return Ok(()) };
+    match before.len() == usize::from(nodes) {
+        true => Ok(()),
+        false => Err(format!(
+            "{} is a cluster of {}: start it with --nodes {}, or name another folder (--data)",
+            data.display(),
+            before.len(),
+            before.len()
+        )),
+    }
+}
+
+/// Free ones, or those that were asked for.
+fn addresses(args: &Args) -> Result<Vec<SocketAddr>, String> {
+    let port = |number: u16| match args.port {
+        None => Some(0),
+        Some(first) => first.checked_add(number),
+    };
+    // All are held until all are found: else one could be found twice.
+    let mut found = Vec::new();
+    for number in 0..args.nodes {
+        let port = port(number).ok_or("there are no ports above 65535")?;
+        let listener = TcpListener::bind(("127.0.0.1", port)).map_err(|error| {
+            format!("port {port} is not free: {error}. Choose another (--port), or none at all")
+        })?;
+        let address = listener.local_addr().map_err(|error| error.to_string())?;
+        found.push((listener, address));
+    }
+    Ok(found.into_iter().map(|(_, address)| address).collect())
+}
+
+/// A server's process.
+struct Server(Child);
+
+impl Server {
+    fn start(id: usize, addresses: &[SocketAddr], data: &Path) -> Result<Self, String> {
+        let cannot = |error| format!("S{id} cannot be started: {error}");
+        let peers: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let mut command = Command::new(env::current_exe().map_err(cannot)?);
+        command.args(["serve", "--with-stdin", "--id", &id.to_string()]);
+        command.args(["--peers", &peers.join(","), "--data"]).arg(data.join(format!("s{id}")));
+        // It ends when this pipe does: with us, however we end. A Ctrl-C is for us alone, who tell it.
+        command.stdin(Stdio::piped());
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        command.spawn().map(Self).map_err(cannot)
+    }
+
+    /// Ends it as Ctrl-C would.
+    fn stop(mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts again what was killed, until somebody wants an end. A server that refuses to start, or
+/// stops with a reason, is not started again.
+fn supervise(
+    servers: &mut Vec<Server>,
+    addresses: &[SocketAddr],
+    data: &Path,
+    stop: &Receiver<()>,
+) -> Outcome {
+    let mut failed = Vec::new();
+    while stop.recv_timeout(LOOK_EVERY).is_err() {
+        for id in 0..servers.len() {
+            let ended = servers[id].0.try_wait().ok().flatten();
+            match ended.filter(|_| !failed.contains(&id)) {
+                None => {}
+                Some(status) if status.code().is_some() => {
+                    eprintln!("S{id} has ended ({status}) and stays away");
+                    failed.push(id);
+                }
+                Some(status) => {
+                    println!("S{id} was killed ({status}); it comes back");
+                    if stop.recv_timeout(AWAY).is_ok() {
+                        return end(servers);
+                    }
+                    servers[id] = Server::start(id, addresses, data)?;
+                }
+            }
+        }
+        if failed.len() == servers.len() {
+            return Err("no server is left; they have said why".to_owned());
+        }
+    }
+    end(servers)
+}
+
+fn end(servers: &mut Vec<Server>) -> Outcome {
+    servers.drain(..).for_each(Server::stop);
+    println!("stopped");
+    Ok(())
+}

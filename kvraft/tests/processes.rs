@@ -1,0 +1,166 @@
+//! The service as processes: what a person at a shell may expect of it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use labrt::thread;
+use labrt::time::Duration;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tempfile::TempDir;
+
+/// Far more than anything here takes, on a machine that does other things as well.
+const TIMEOUT_S: &str = "60";
+
+fn kvraft(arguments: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kvraft"));
+    command.args(arguments).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+fn text(output: &Output) -> String {
+    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    format!("{out}{err}")
+}
+
+/// A cluster in a folder.
+struct Cluster<'a> {
+    process: Child,
+    folder: &'a Path,
+}
+
+impl<'a> Cluster<'a> {
+    /// Starts one, and waits until it answers.
+    fn start(folder: &'a Path) -> Self {
+        let mut command = kvraft(&["cluster"], folder);
+        let process = command.stdout(Stdio::null()).spawn().expect("it can be started");
+        let cluster = Self { process, folder };
+        while !folder.join("kvraft-data/addresses").exists() || cluster.servers().len() < 3 {
+            thread::sleep(Duration::from_millis(10));
+        }
+        cluster
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let timeout = ["--timeout", TIMEOUT_S];
+        let output = kvraft(&[arguments, &timeout].concat(), self.folder).output();
+        let output = output.expect("it can be started");
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output));
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// The processes of the servers that answer, the leader first.
+    fn servers(&self) -> Vec<Pid> {
+        let output = kvraft(&["status"], self.folder).output().expect("it can be started");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut lines: Vec<&str> = text.lines().filter(|line| line.contains("process")).collect();
+        lines.sort_by_key(|line| !line.contains("leader"));
+        let process = |line: &&str| {
+            let number = line.split("process").nth(1)?.split_whitespace().next()?;
+            Pid::from_raw(number.parse().ok()?)
+        };
+        lines.iter().filter_map(process).collect()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = Pid::from_raw(self.process.id().cast_signed()).expect("it has a number");
+        kill_process(process, signal).expect("it runs");
+    }
+
+    fn stop(mut self) {
+        self.signal(Signal::INT);
+        let status = self.process.wait().expect("it ends");
+        assert!(status.success(), "it ended with {status}");
+    }
+}
+
+impl Drop for Cluster<'_> {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn wait_until_gone(processes: &[Pid]) {
+    // A process that has ended and that nobody has waited for is still there, as a zombie.
+    let is_there = |process: &Pid| {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
+        let is_zombie = stat.is_ok_and(|stat| stat.contains(") Z "));
+        test_kill_process(*process).is_ok() && !is_zombie
+    };
+    while processes.iter().any(is_there) {
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder can be made for the test")
+}
+
+#[test]
+fn what_was_acknowledged_survives_the_death_of_any_server_and_of_the_leader() {
+    let folder = folder();
+    let cluster = Cluster::start(folder.path());
+    cluster.run(&["put", "x", "0"]);
+    for round in 1..=6 {
+        let servers = cluster.servers();
+        // The leader each other time.
+        let victim = if round % 2 == 0 { servers.first() } else { servers.last() };
+        kill_process(*victim.expect("a majority answers"), Signal::KILL).expect("it runs");
+        cluster.run(&["append", "x", &format!(" {round}")]);
+        let numbers: Vec<String> = (0..=round).map(|round| round.to_string()).collect();
+        assert_eq!(cluster.run(&["get", "x"]), numbers.join(" "));
+        while cluster.servers().len() < 3 {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    cluster.stop();
+}
+
+#[test]
+fn a_cluster_that_was_stopped_leaves_no_process_and_goes_on_with_its_data() {
+    let folder = folder();
+    let cluster = Cluster::start(folder.path());
+    cluster.run(&["put", "x", "kept"]);
+    let servers = cluster.servers();
+    cluster.stop();
+    wait_until_gone(&servers);
+    let cluster = Cluster::start(folder.path());
+    assert_eq!(cluster.run(&["get", "x"]), "kept");
+    cluster.stop();
+}
+
+#[test]
+fn servers_end_with_their_cluster_though_it_is_killed_and_they_stand_still() {
+    let folder = folder();
+    let cluster = Cluster::start(folder.path());
+    let servers = cluster.servers();
+    kill_process(servers[0], Signal::STOP).expect("it runs");
+    cluster.signal(Signal::KILL);
+    wait_until_gone(&servers);
+}
+
+#[test]
+fn bad_input_is_refused_with_what_to_do() {
+    let folder = folder();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = taken.local_addr().expect("it has an address").port().to_string();
+    let peers = format!("127.0.0.1:{port}");
+    fs::write(folder.path().join("file"), b"").expect("it can be written");
+    for (arguments, sentence) in [
+        (&["get", "x"][..], "there is no cluster in kvraft-data: start one there (kvraft cluster)"),
+        (&["cluster", "--port", &port], "is not free: "),
+        (&["serve", "--id", "3", "--peers", &peers, "--data", "d"], "no server 3 among 1 peers"),
+        (&["serve", "--id", "0", "--peers", &peers, "--data", "d"], "S0 cannot serve on 127.0.0.1"),
+        (&["serve", "--id", "0", "--peers", &peers, "--data", "file"], "cannot open file: "),
+        (&["get", "x", "--servers", "nowhere"], "invalid socket address"),
+        (
+            &["put", "x", "1", "--timeout", "1", "--servers", "127.0.0.1:1,127.0.0.1:2"],
+            "no answer within 1 s; 0 of 2 servers can be reached",
+        ),
+    ] {
+        let output = kvraft(arguments, folder.path()).output().expect("it can be started");
+        let said = text(&output);
+        assert!(!output.status.success() && said.contains(sentence), "{arguments:?}: {said}");
+    }
+}
