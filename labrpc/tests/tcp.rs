@@ -55,8 +55,11 @@ fn one_thread_can_have_many_calls_in_flight() {
 
 #[test]
 fn a_call_that_nobody_waits_for_is_sent_nevertheless() {
-    let world = World::new(&Limits::default());
-    let (client, _echo) = world.client();
+    // Nothing else is ever sent, that it could go with.
+    let limits = Limits { idle_time: FOR_EVER, ..Limits::default() };
+    let world = World::new(&limits);
+    let options = Options { limits, ..patient() };
+    let (client, _echo) = connected(world.server.local_addr(), &options);
     let start = |number: u64| client.end().start::<u64, u64>("Echo", "wait", &number);
     let first = start(1);
     drop(start(2));
