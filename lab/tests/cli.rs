@@ -228,3 +228,16 @@ fn a_replay_is_the_same_run_and_tells_all() {
     assert!(one.contains("seed 8 is one of the bad ones"), "{one}");
     assert!(one.contains("(replayed: same failure)"), "{one}");
 }
+
+#[test]
+fn a_replay_that_passes_leaves_a_trace_that_can_be_looked_at() {
+    let (text, errors, status) = said(&mut on_hostile("replay", &["passes", "--seed", "8"]));
+    assert_eq!(status, Some(0), "{text}{errors}");
+    let line = text.lines().last().expect("it says something");
+    let folder = Path::new(line.strip_prefix("trace    ").expect("the last line names the trace"));
+    assert!(folder.ends_with("lab/passes_0X-8"), "{line}");
+    // As a person would write it, who stands where the shell says.
+    let folder = Path::new(&std::env::var("PWD").unwrap_or_default()).join(folder);
+    let events = fs::read_to_string(folder.join("events.jsonl")).expect("it is there");
+    assert!(events.contains("synced the folder"), "{events}");
+}

@@ -74,15 +74,15 @@ impl Request {
     /// # Errors
     /// If a file cannot be written.
     pub fn answer<T>(&self, outcome: &Outcome<T>, servers: usize) -> io::Result<()> {
-        if let Some(folder) = &self.trace {
-            write_trace(folder, &outcome.events)?;
-        }
+        let trace = self.trace.as_ref().map(|folder| write_trace(folder, &outcome.events));
+        // The verdict counts also where no trace can be written.
         self.write(&Verdict {
             failure: outcome.result.as_ref().err().map(ToString::to_string),
             digest: outcome.stats.digest,
             decisions: outcome.decisions.clone(),
             diagram: diagram(&outcome.events, servers, DIAGRAM_EVENTS),
-        })
+        })?;
+        trace.unwrap_or(Ok(()))
     }
 
     /// All there is to tell of a run that is stuck is its failure.
