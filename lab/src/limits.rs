@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -17,6 +18,16 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::refusal::{Refusal, because};
 use crate::sandbox::Sandbox;
+
+/// Where this program is. Asked for at the start: it may be built anew while it runs, and then the one
+/// in its place does as well.
+static THIS_PROGRAM: LazyLock<PathBuf> =
+    LazyLock::new(|| env::current_exe().unwrap_or_else(|_| "lab".into()));
+
+/// See [`THIS_PROGRAM`].
+pub(crate) fn this_program() -> &'static Path {
+    &THIS_PROGRAM
+}
 
 /// Limits of one process.
 #[derive(Clone, Debug)]
@@ -61,7 +72,7 @@ impl Limits {
         folder: &Path,
         scratch: &Path,
     ) -> io::Result<Command> {
-        let mut command = Command::new(env::current_exe()?);
+        let mut command = Command::new(this_program());
         command.args(["limited", "--memory", &self.memory.to_string()]);
         let Some(sandbox) = &self.sandbox else {
             command.arg("--").arg(program).current_dir(folder);
@@ -73,7 +84,7 @@ impl Limits {
         }
         // Outside, the limit would count whatever else this user runs. Inside, a sandbox's users are
         // counted by themselves.
-        let inside = sandbox.user.is_none().then(env::current_exe).transpose()?;
+        let inside = sandbox.user.is_none().then(this_program);
         let mut sandbox = sandbox.clone();
         inside.iter().for_each(|lab| sandbox.show(lab));
         command.arg("--").args(sandbox.arguments(folder, &[scratch]));

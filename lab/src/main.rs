@@ -82,6 +82,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    limits::this_program();
     let result = match Cli::parse().command {
         Command::New(args) => new::run(&args),
         Command::Grade(args) => grade::run(&args),
