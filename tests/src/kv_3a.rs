@@ -371,7 +371,7 @@ fn answered(kv: &KvCluster) -> Vec<usize> {
 /// Half of the clients on their own keys, and half on shared ones.
 pub(crate) fn swarm_of_faults(kv: &KvCluster) {
     let half = kv.clients() / 2;
-    let start = |keys, numbers| Clients::start_pausing(kv, 0, keys, numbers, ms(50));
+    let start = |keys, numbers| Clients::start_pausing(kv, 0, keys, numbers, ms(150));
     let own = start(Keys::Own, 0..half);
     let shared = start(Keys::Shared, half..kv.clients());
     swarm::inflict(&kv.servers, &mut kv.servers.script());

@@ -89,7 +89,9 @@ impl Mount {
     }
 
     fn open_file(&self, id: FileId, name: &str) -> OpenFile {
-        OpenFile { id, name: name.to_owned(), mount: self.clone() }
+        // What is written aside is told under the name that it will have.
+        let name = name.trim_end_matches(".new").to_owned();
+        OpenFile { id, name, mount: self.clone() }
     }
 }
 

@@ -6,9 +6,13 @@ use std::process::Command;
 
 use labrt::settings::Settings;
 
+/// On Linux: the program that runs here, though another may have been built in its place since.
+const ITSELF: &str = "/proc/self/exe";
+
 /// This program, as it is to be started again.
 pub(super) fn this_program() -> Command {
-    Command::new(env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe")))
+    let itself = PathBuf::from(ITSELF);
+    Command::new(if itself.exists() { itself } else { env::current_exe().unwrap_or(itself) })
 }
 
 /// Runs one seed of a test in a new process, for its trace or its decisions.
