@@ -311,3 +311,31 @@ pub(crate) fn wait(
 pub(crate) fn footer(report: &str) -> Option<&str> {
     report.rfind("\nFAIL ").map(|start| report[start..].trim())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shell that would go on for long, and so would what it starts.
+    fn endless() -> Child {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "sleep 1000 & wait"]).process_group(0);
+        command.spawn().expect("there is a shell")
+    }
+
+    #[test]
+    fn what_does_not_end_is_ended_after_its_time_or_when_we_are_to_stop() {
+        let mut child = endless();
+        let ended = wait(&mut child, Duration::from_millis(20), &Stop::default());
+        assert!(matches!(ended, Ok(None)), "{ended:?}");
+        let (mut child, stop) = (endless(), Stop::default());
+        stop.now();
+        let ended = wait(&mut child, Duration::from_secs(1_000), &stop);
+        assert!(matches!(ended, Ok(None)), "{ended:?}");
+        let group = Pid::from_raw(child.id().cast_signed()).expect("it has a number");
+        // Once nobody is left in it, there is no such group.
+        while rustix::process::test_kill_process_group(group).is_ok() {
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+}
