@@ -10,6 +10,7 @@ use labrt::thread;
 use labrt::time::{self, Instant};
 use linearizability::{KvInput, KvOperation, Recorder, Verdict};
 
+use crate::cluster::MadeOf;
 use crate::server::KvKind;
 use crate::{Cluster, Summary};
 
@@ -54,11 +55,16 @@ fn usual_faults() -> Faults {
 }
 
 impl KvCluster {
-    /// Starts `servers` servers.
+    /// Starts `servers` servers, of threads of this process.
     pub fn new<K: KvNode>(servers: usize, setup: KvSetup) -> Self {
+        Self::of_kv::<K>(servers, setup, MadeOf::Threads)
+    }
+
+    pub(crate) fn of_kv<K: KvNode>(servers: usize, setup: KvSetup, made_of: MadeOf) -> Self {
         let kind = KvKind::<K>::new(setup.max_raft_state);
+        let nodes = (servers, setup.clients);
         Self {
-            servers: Cluster::start_servers(servers, setup.clients, usual_faults(), &kind),
+            servers: Cluster::start_servers(nodes, usual_faults(), &kind, made_of),
             setup,
             make_clerk: |ends| Box::new(K::Clerk::make(ends)),
             history: Arc::default(),

@@ -39,6 +39,7 @@
 //! | `server` | the handle, and the program that every server runs |
 //! | `disk` | what survives a crash |
 //! | `oracle` | what must never happen, watched all the time |
+//! | `process` | servers that are processes of their own |
 //! | `plan` | crashes that fall at the n-th event of a kind |
 //! | [`runner`] | running a table of tests |
 
@@ -47,6 +48,7 @@ mod disk;
 mod kv;
 mod oracle;
 mod plan;
+mod process;
 pub mod runner;
 mod server;
 

@@ -4,14 +4,17 @@
 //! most of the time nothing happens there. A plan says: at the third answer that server 2 gives,
 //! right after it left. The numbers are drawn by the test, from its seed.
 
+use std::sync::Arc;
+
 use labrpc::{Message, Stage};
 use labrt::group::Group;
 use labrt::sync::Shared;
 use labrt::thread;
 use labrt::trace::{self, EventKind};
+use serde::{Deserialize, Serialize};
 
 /// A kind of moment at which a server may crash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum CrashPoint {
     /// A request has arrived, and its handler is about to run.
     HandlerEntered,
@@ -54,47 +57,104 @@ pub struct CrashPlan {
     pub nth: u64,
 }
 
-/// The plans of a cluster, and the groups that they would crash.
+/// An incarnation that plans may crash.
+pub(crate) trait Victim: Send + Sync {
+    /// Ends it at once. It may be a thread of its own that asks.
+    fn crash(&self);
+
+    /// Has it tell of its saves, or not any more, if nobody here would see them otherwise.
+    fn watch_saves(&self, watched: bool) {
+        let _ = watched;
+    }
+
+    /// Has it crash at the `points`-th switch point from now on, or not at all any more.
+    ///
+    /// # Panics
+    /// If it has none.
+    fn crash_after(&self, points: Option<u64>) {
+        assert!(points.is_none(), "only a simulated world counts switch points");
+    }
+}
+
+impl Victim for Group {
+    fn crash(&self) {
+        Self::crash(self);
+    }
+
+    fn crash_after(&self, points: Option<u64>) {
+        match points {
+            Some(points) => Self::crash_after(self, points),
+            None => self.cancel_crash(),
+        }
+    }
+}
+
+/// The plans of a cluster, and whom they would crash.
 #[derive(Default)]
 pub(crate) struct Crashes(Shared<State>);
 
 #[derive(Default)]
 struct State {
     plans: Vec<CrashPlan>,
-    /// By server: the group of its present incarnation.
-    groups: Vec<Option<Group>>,
+    /// By server: its present incarnation.
+    victims: Vec<Option<Arc<dyn Victim>>>,
+}
+
+impl State {
+    fn victim(&self, server: usize) -> Option<Arc<dyn Victim>> {
+        self.victims.get(server).cloned().flatten()
+    }
+}
+
+impl CrashPoint {
+    fn is_of_a_save(self) -> bool {
+        matches!(self, Self::SaveBegun | Self::SaveDone)
+    }
 }
 
 impl Crashes {
-    /// Tells which group a server is now.
-    pub(crate) fn set_group(&self, server: usize, group: &Group) {
-        self.0.with(|state| {
-            let servers = state.groups.len().max(server + 1);
-            state.groups.resize(servers, None);
-            state.groups[server] = Some(group.clone());
+    /// Tells which incarnation of a server is the present one.
+    pub(crate) fn set_victim(&self, server: usize, victim: Arc<dyn Victim>) {
+        let before = self.0.with(|state| {
+            let servers = state.victims.len().max(server + 1);
+            state.victims.resize(servers, None);
+            state.victims[server].replace(victim)
         });
+        // It may be the last to know of that one, and to end a process takes a while.
+        drop(before);
     }
 
     pub(crate) fn plan(&self, plan: CrashPlan) {
         assert!(plan.nth > 0, "events are counted from 1");
-        let group = self.0.with(|state| {
+        let victim = self.0.with(|state| {
             if plan.point != CrashPoint::SwitchPoint {
                 state.plans.push(plan);
             }
-            state.groups.get(plan.server).cloned().flatten()
+            state.victim(plan.server)
         });
-        if let (CrashPoint::SwitchPoint, Some(group)) = (plan.point, group) {
-            group.crash_after(plan.nth);
+        match (plan.point, victim) {
+            (CrashPoint::SwitchPoint, Some(victim)) => victim.crash_after(Some(plan.nth)),
+            (point, Some(victim)) if point.is_of_a_save() => victim.watch_saves(true),
+            _ => {}
         }
+    }
+
+    /// Whether a server is to crash at a save.
+    pub(crate) fn watches_saves(&self, server: usize) -> bool {
+        let is_one = |plan: &CrashPlan| plan.server == server && plan.point.is_of_a_save();
+        self.0.with(|state| state.plans.iter().any(is_one))
     }
 
     /// Takes back what is still to come.
     pub(crate) fn clear(&self) {
-        let groups = self.0.with(|state| {
+        let victims = self.0.with(|state| {
             state.plans.clear();
-            state.groups.clone()
+            state.victims.clone()
         });
-        groups.iter().flatten().for_each(Group::cancel_crash);
+        for victim in victims.into_iter().flatten() {
+            victim.crash_after(None);
+            victim.watch_saves(false);
+        }
     }
 
     /// Something happened at `server` on one of its own threads: if that was to be its last, it
@@ -116,7 +176,8 @@ impl Crashes {
         }
     }
 
-    fn count(&self, server: usize, point: CrashPoint) {
+    /// Something happened at `server`: if that was to be its last, it ends here.
+    pub(crate) fn count(&self, server: usize, point: CrashPoint) {
         let doomed = self.0.with(|state| {
             let mut due = false;
             state.plans.retain_mut(|plan| {
@@ -125,12 +186,12 @@ impl Crashes {
                 due |= plan.nth == 0;
                 plan.nth > 0
             });
-            due.then(|| state.groups.get(server).cloned().flatten()).flatten()
+            due.then(|| state.victim(server)).flatten()
         });
-        if let Some(group) = doomed {
+        if let Some(victim) = doomed {
             let text = || format!("CRASH at {point:?}");
             trace::record(Some(server), "test", EventKind::Note, text);
-            group.crash();
+            victim.crash();
         }
     }
 }

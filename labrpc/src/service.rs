@@ -39,6 +39,20 @@ impl Service {
     }
 }
 
+/// Whoever runs the calls that come to a node: its services, or somebody who passes them on.
+pub(crate) trait Handler: Send + Sync {
+    /// Runs one call, blocking until its answer is known.
+    fn handle(&self, service: &str, method: &str, args: &[u8]) -> Result<Vec<u8>, RpcError>;
+}
+
+impl Handler for Vec<Service> {
+    fn handle(&self, service: &str, method: &str, args: &[u8]) -> Result<Vec<u8>, RpcError> {
+        let named = self.iter().find(|it| it.name == service);
+        let service = named.ok_or_else(|| RpcError::UnknownService(service.to_string()))?;
+        service.call(method, args)
+    }
+}
+
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Service({})", self.name)

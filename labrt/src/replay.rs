@@ -106,9 +106,14 @@ pub fn trace_folder(test: &str, seed: u64) -> PathBuf {
 /// The same, of a run of this program. One that is not where cargo has put it,
 /// `target/PROFILE/deps/PROGRAM`, leaves traces in the current folder's `target`.
 pub fn trace_folder_of(program: &Path, test: &str, seed: u64) -> PathBuf {
+    lab_folder_of(program).join(format!("{}-{seed}", test.replace("::", "-")))
+}
+
+/// Where a program of tests leaves its files: `target/lab`, as above.
+pub fn lab_folder_of(program: &Path) -> PathBuf {
     let is_built = program.parent().is_some_and(|folder| folder.ends_with("deps"));
     let target = program.ancestors().nth(3).filter(|_| is_built).unwrap_or(Path::new("target"));
-    target.join("lab").join(format!("{}-{seed}", test.replace("::", "-")))
+    target.join("lab")
 }
 
 /// A path as a person at the shell would write it.

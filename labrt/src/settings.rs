@@ -3,7 +3,7 @@
 //!
 //! | variable | values | default |
 //! |---|---|---|
-//! | `LAB_WORLD` | `sim`, `threads` | `sim` |
+//! | `LAB_WORLD` | `sim`, `threads`, `processes` | `sim` |
 //! | `LAB_SEED` | a number: exactly this seed | |
 //! | `LAB_SEEDS` | how many seeds, from 0 | a few fixed ones and a fresh one |
 //! | `LAB_STRATEGY` | `random-walk`, `pct`, `plain` | follows from the seed |
@@ -12,6 +12,7 @@
 
 use std::env;
 use std::fmt;
+use std::str::FromStr;
 
 use crate::random;
 use crate::sim::StrategyKind;
@@ -28,6 +29,8 @@ pub enum WorldKind {
     Sim,
     /// OS threads in real time.
     Threads,
+    /// A process for each server, in real time.
+    Processes,
 }
 
 impl WorldKind {
@@ -36,7 +39,24 @@ impl WorldKind {
         match self {
             Self::Sim => "sim",
             Self::Threads => "threads",
+            Self::Processes => "processes",
         }
+    }
+
+    /// Whether time is what a clock on the wall shows, and no run can be had again.
+    pub fn is_real(self) -> bool {
+        self != Self::Sim
+    }
+}
+
+impl FromStr for WorldKind {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        [Self::Sim, Self::Threads, Self::Processes]
+            .into_iter()
+            .find(|world| world.name() == name)
+            .ok_or(())
     }
 }
 
@@ -90,10 +110,12 @@ impl Settings {
             None => Ok(None),
             Some(text) => text.parse().map(Some).map_err(|_| error(name, text, wanted)),
         };
-        let world = match variable("LAB_WORLD").as_deref() {
-            None | Some("sim") => WorldKind::Sim,
-            Some("threads") => WorldKind::Threads,
-            Some(other) => return Err(error("LAB_WORLD", other.into(), "sim or threads")),
+        let world = match variable("LAB_WORLD") {
+            None => WorldKind::Sim,
+            Some(text) => {
+                let world = text.parse();
+                world.map_err(|()| error("LAB_WORLD", text, "sim, threads or processes"))?
+            }
         };
         let strategy = match variable("LAB_STRATEGY") {
             None => None,
@@ -113,8 +135,8 @@ impl Settings {
             let wanted = "a number of seeds from 1 to 100,000,000";
             return Err(error("LAB_SEEDS", count.to_string(), wanted));
         }
-        if check_determinism && world == WorldKind::Threads {
-            let wanted = "left out with LAB_WORLD=threads: real threads never repeat a run";
+        if check_determinism && world.is_real() {
+            let wanted = "left out of any world but sim: real threads never repeat a run";
             return Err(error("LAB_CHECK", "determinism".into(), wanted));
         }
         let ci = variable("CI").is_some_and(|value| value != "false");
@@ -123,7 +145,7 @@ impl Settings {
         let (seeds, fresh) = match (seed, count) {
             (Some(seed), _) => (vec![seed], None),
             (None, Some(count)) => ((0..count).collect(), None),
-            (None, None) if world == WorldKind::Threads => (vec![fresh], Some(fresh)),
+            (None, None) if world.is_real() => (vec![fresh], Some(fresh)),
             (None, None) if ci => ((0..FIXED_SEEDS).collect(), None),
             (None, None) => ((0..FIXED_SEEDS).chain([fresh]).collect(), Some(fresh)),
         };
@@ -156,8 +178,8 @@ impl Settings {
         let strategy = self.strategy.map(|strategy| format!("LAB_STRATEGY={strategy} "));
         let check = if self.check_determinism { "LAB_CHECK=determinism " } else { "" };
         let world = match self.world {
-            WorldKind::Sim => "",
-            WorldKind::Threads => "LAB_WORLD=threads ",
+            WorldKind::Sim => String::new(),
+            real => format!("LAB_WORLD={} ", real.name()),
         };
         format!("{world}{check}{}", strategy.unwrap_or_default())
     }
@@ -202,7 +224,7 @@ mod tests {
         let refused = |name, value| read(&[(name, value)]).expect_err("refused").to_string();
         assert_eq!(
             refused("LAB_WORLD", "mars"),
-            "LAB_WORLD=mars is not understood: it must be sim or threads"
+            "LAB_WORLD=mars is not understood: it must be sim, threads or processes"
         );
         assert!(refused("LAB_SEED", "-1").contains("LAB_SEED=-1"));
         assert!(refused("LAB_SEEDS", "0").contains("from 1 to 100,000,000"));

@@ -7,6 +7,7 @@
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::panic::Location;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use std::time::Duration;
 
@@ -120,11 +121,20 @@ pub(crate) fn sleep_in_sim(duration: Duration, place: &'static Location<'static>
     }
 }
 
+/// How old the world was when this process first asked for the time.
+static BEFORE_NS: AtomicU64 = AtomicU64::new(0);
+
 /// Time since the world began: virtual in a simulated world, whatever the server's own clock
 /// shows; since the process first asked elsewhere. For logs and traces, not for protocols.
 pub fn world_time() -> Duration {
     Duration::from_nanos(match raw::world() {
         Some(world) => world.now(),
-        None => os_nanos(),
+        None => os_nanos() + BEFORE_NS.load(Ordering::Relaxed),
     })
+}
+
+/// Has this process's world be one that is `world_time` old now, in another process.
+pub fn join_world(world_time: Duration) {
+    let now = u64::try_from(world_time.as_nanos()).unwrap_or(u64::MAX);
+    BEFORE_NS.store(now.saturating_sub(os_nanos()), Ordering::Relaxed);
 }

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk::DiskFaults;
 use crate::oracle::Oracle;
 use crate::plan::{CrashPlan, Crashes};
+use crate::process::{ProcessServer, Site};
 use crate::server::{Kind, LocalServer, RaftKind, ServerHandle, ServicePolicy, Surroundings};
 pub use agreement::AGREED_WITHIN;
 pub use election::LEADER_WITHIN;
@@ -91,25 +92,56 @@ impl Summary {
     }
 }
 
+/// What servers are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MadeOf {
+    /// Threads of this process, simulated or not.
+    Threads,
+    /// A process each.
+    Processes,
+}
+
+fn handles<K: Kind>(
+    servers: usize,
+    around: &Surroundings,
+    kind: &K,
+    made_of: MadeOf,
+) -> Arc<[Arc<dyn ServerHandle>]> {
+    let local = |me| -> Arc<dyn ServerHandle> {
+        Arc::new(LocalServer::new(me, servers, around.clone(), kind.clone()))
+    };
+    if made_of == MadeOf::Threads {
+        return (0..servers).map(local).collect();
+    }
+    let site = Site::new(&around.network, servers).map(Arc::new);
+    let site = site.unwrap_or_else(|error| panic!("there is no place for processes: {error}"));
+    let process = |me| -> Arc<dyn ServerHandle> {
+        Arc::new(ProcessServer::new(me, kind.role(), &site, around.clone()))
+    };
+    (0..servers).map(process).collect()
+}
+
 impl Cluster {
     /// Starts `servers` servers on a reliable network, where a caller may wait up to 7 s for a
     /// server that is gone, as in all the labs' Raft tests.
+    ///
+    /// They are threads of this process.
     pub fn new<R: RaftNode>(servers: usize) -> Self {
-        Self::start_servers(
-            servers,
-            0,
-            Faults::reliable().with_long_delays(),
-            &RaftKind::<R>::new(),
-        )
+        Self::of_raft::<R>(servers, MadeOf::Threads)
     }
 
-    /// Starts `servers` servers of one kind, beside which the network has as many nodes as
-    /// `clients` says. `usual` are the faults of a network that has none.
+    pub(crate) fn of_raft<R: RaftNode>(servers: usize, made_of: MadeOf) -> Self {
+        let usual = Faults::reliable().with_long_delays();
+        Self::start_servers((servers, 0), usual, &RaftKind::<R>::new(), made_of)
+    }
+
+    /// Starts so many servers of one kind, beside which the network has nodes for so many clients.
+    /// `usual` are the faults of a network that has none.
     pub(crate) fn start_servers<K: Kind>(
-        servers: usize,
-        clients: usize,
+        (servers, clients): (usize, usize),
         usual: Faults,
         kind: &K,
+        made_of: MadeOf,
     ) -> Self {
         let network = Network::new(servers + clients);
         network.set_all_faults(&usual);
@@ -119,11 +151,8 @@ impl Cluster {
             oracle: Arc::clone(&oracle),
             crashes: Arc::clone(&crashes),
         };
-        let server = |me| -> Arc<dyn ServerHandle> {
-            Arc::new(LocalServer::new(me, servers, around.clone(), kind.clone()))
-        };
         let cluster = Self {
-            servers: (0..servers).map(server).collect(),
+            servers: handles(servers, &around, kind, made_of),
             network,
             usual,
             oracle,
@@ -352,15 +381,12 @@ impl Cluster {
 }
 
 impl Cluster {
-    /// On OS threads: ends every server, and waits until their threads are gone.
+    /// In real time: ends every server, and waits until their threads are gone.
     ///
     /// # Panics
     /// Names the threads that are still there after `limit`.
-    pub(crate) fn end_on_os_threads(&self, limit: Duration) {
-        for server in &*self.servers {
-            let _ = server.kill();
-            server.crash();
-        }
+    pub(crate) fn end_in_real_time(&self, limit: Duration) {
+        self.servers.iter().for_each(|server| server.crash());
         let started = Instant::now();
         loop {
             let left: Vec<String> =

@@ -11,6 +11,7 @@ mod files;
 mod mount;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 use std::io;
 use std::ops::Range;
@@ -21,15 +22,17 @@ use contract::Disk;
 use labrt::group::Group;
 use labrt::random::{self, Stream};
 use labrt::sync::Shared;
+use serde::{Deserialize, Serialize};
 use storage::OpenError;
 
 use crate::plan::Crashes;
 use files::{FileId, Files};
 pub(crate) use mount::Mount;
 use mount::MountedStore;
+pub(crate) use watched::{Watch, watched};
 
 /// What can go wrong with a disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskFaults {
     /// How long a sync takes, of a file or of the folder.
     pub delay: Range<Duration>,

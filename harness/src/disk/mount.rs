@@ -3,13 +3,14 @@
 use std::io;
 use std::sync::Arc;
 
-use contract::{Disk, DiskBackend, DiskError, Journal, Persister};
+use contract::Disk;
 use labrt::group::Group;
 use labrt::thread;
 use labrt::trace::{self, EventKind};
 use storage::{File, FileSystem, OpenError, Store};
 
 use super::files::FileId;
+use super::watched::{Watch, watched};
 use super::{Platter, State};
 use crate::plan::{CrashPoint, Crashes};
 
@@ -53,8 +54,7 @@ impl Mount {
             assert!(!error.is_damage(), "S{} cannot start: {error}", platter.server);
         }
         let disk = opened?.disk();
-        let (journal, persister) = (disk.journal(), disk.persister());
-        Ok(Disk::new(Counted { platter, journal, persister }))
+        Ok(watched(&disk, Counter(platter)))
     }
 
     /// What an incarnation does to its disk, if it still is the one that runs. Looked at in the
@@ -149,51 +149,10 @@ impl File for OpenFile {
     }
 }
 
-/// Counts the syncs of a journal, by which a test sees that its server keeps one.
-struct Counted {
-    platter: Arc<Platter>,
-    journal: Journal,
-    persister: Persister,
-}
+struct Counter(Arc<Platter>);
 
-impl Counted {
-    fn count(&self) {
-        self.platter.state.with(|state| state.syncs += 1);
-    }
-}
-
-impl DiskBackend for Counted {
-    fn save(&self, state: Vec<u8>, snapshot: Option<Vec<u8>>) {
-        self.persister.save(state, snapshot);
-    }
-
-    fn read_state(&self) -> Vec<u8> {
-        self.persister.read_state()
-    }
-
-    fn read_snapshot(&self) -> Vec<u8> {
-        self.persister.read_snapshot()
-    }
-
-    fn raft_state_size(&self) -> usize {
-        self.persister.raft_state_size()
-    }
-
-    fn read_journal(&self) -> Result<Vec<Vec<u8>>, DiskError> {
-        self.journal.read()
-    }
-
-    fn append_to_journal(&self, record: &[u8]) -> Result<(), DiskError> {
-        self.journal.append(record)
-    }
-
-    fn sync_journal(&self) -> Result<(), DiskError> {
-        self.count();
-        self.journal.sync()
-    }
-
-    fn compact_journal(&self, snapshot: Vec<u8>, records: &[Vec<u8>]) -> Result<(), DiskError> {
-        self.count();
-        self.journal.compact(snapshot, records)
+impl Watch for Counter {
+    fn note_sync(&self) {
+        self.0.state.with(|state| state.syncs += 1);
     }
 }

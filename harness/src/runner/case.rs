@@ -1,7 +1,12 @@
 //! A test as data: what it claims, on what ground, and how it is run.
 
+use std::process::ExitCode;
+
 use contract::{KvNode, RaftNode};
 
+use crate::cluster::MadeOf;
+use crate::process::Newborn;
+use crate::server::{KvKind, RaftKind, Role};
 use crate::{Cluster, KvCluster, KvSetup, Summary};
 
 /// A graded test. A table of them is written as
@@ -57,8 +62,22 @@ pub enum Body {
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Implementation {
-    raft: Option<fn(usize) -> Cluster>,
-    kv: Option<fn(usize, KvSetup) -> KvCluster>,
+    raft: Option<Raft>,
+    kv: Option<Kv>,
+}
+
+/// What can be made of a Raft, whose type is known where this is made.
+#[derive(Clone, Copy, Debug)]
+struct Raft {
+    start: fn(usize, MadeOf) -> Cluster,
+    serve: fn(Newborn) -> ExitCode,
+}
+
+/// The same of a key-value service.
+#[derive(Clone, Copy, Debug)]
+struct Kv {
+    start: fn(usize, KvSetup, MadeOf) -> KvCluster,
+    serve: fn(Newborn, Option<usize>) -> ExitCode,
 }
 
 impl Implementation {
@@ -74,13 +93,27 @@ impl Implementation {
     /// This Raft.
     #[must_use]
     pub const fn raft<R: RaftNode>(self) -> Self {
-        Self { raft: Some(Cluster::new::<R>), ..self }
+        let serve = |newborn: Newborn| newborn.serve(&RaftKind::<R>::new());
+        Self { raft: Some(Raft { start: Cluster::of_raft::<R>, serve }), ..self }
     }
 
     /// This key-value service, with the Raft that it brings.
     #[must_use]
     pub const fn kv<K: KvNode>(self) -> Self {
-        Self { kv: Some(KvCluster::new::<K>), ..self }
+        let serve = |newborn: Newborn, max_raft_state| {
+            newborn.serve(&KvKind::<K>::new(max_raft_state))
+        };
+        Self { kv: Some(Kv { start: KvCluster::of_kv::<K>, serve }), ..self }
+    }
+
+    /// Runs a server, in a process that was started for that.
+    pub(super) fn serve(&self, role: Role, newborn: Newborn) -> ExitCode {
+        let served = match role {
+            Role::Raft => self.raft.map(|raft| (raft.serve)(newborn)),
+            Role::Kv(max) => self.kv.map(|kv| (kv.serve)(newborn, max)),
+        };
+        // The process that started us is the same program.
+        served.unwrap_or(ExitCode::FAILURE)
     }
 }
 
@@ -176,22 +209,27 @@ impl TestCase {
         }
     }
 
-    /// Runs it in the present world. With OS threads, `end` sees to it that the servers' are gone.
+    /// Runs it in the present world. In real time, `end` sees to it that the servers are gone.
     ///
     /// # Panics
     /// If it fails; or if it is about something that there is not.
-    pub(super) fn run(&self, implementation: &Implementation, end: fn(&Cluster)) -> Summary {
+    pub(super) fn run(
+        &self,
+        implementation: &Implementation,
+        made_of: MadeOf,
+        end: fn(&Cluster),
+    ) -> Summary {
         match self.body {
             Body::Raft(body) => {
-                let start = implementation.raft.expect("the test is about a Raft");
-                let cluster = start(self.servers);
+                let raft = implementation.raft.expect("the test is about a Raft");
+                let cluster = (raft.start)(self.servers, made_of);
                 body(&cluster);
                 end(&cluster);
                 cluster.summary()
             }
             Body::Kv(setup, body) => {
-                let start = implementation.kv.expect("the test is about a key-value service");
-                let cluster = start(self.servers, setup);
+                let kv = implementation.kv.expect("the test is about a key-value service");
+                let cluster = (kv.start)(self.servers, setup, made_of);
                 body(&cluster);
                 cluster.check_history();
                 end(&cluster.servers);

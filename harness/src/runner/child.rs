@@ -16,6 +16,7 @@ use super::case::{Implementation, TestCase};
 use super::command::replay_command;
 use super::protocol::{Batch, Event, FailedRun, Report};
 use crate::Summary;
+use crate::cluster::MadeOf;
 
 /// A test is limited to so much time in its world, as in the labs.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
@@ -53,7 +54,8 @@ pub(super) fn run(
         let started = Instant::now();
         let ran = match settings.world {
             WorldKind::Sim => in_sim(case, implementation, settings, seed, &report),
-            WorldKind::Threads => on_os_threads(case, implementation, seed),
+            WorldKind::Threads => in_real_time(case, implementation, MadeOf::Threads, seed),
+            WorldKind::Processes => in_real_time(case, implementation, MadeOf::Processes, seed),
         };
         let took = started.elapsed();
         let failed = ran.is_err();
@@ -84,7 +86,7 @@ pub fn simulate(
     implementation: Implementation,
     config: &Config,
 ) -> Outcome<Summary> {
-    sim::run(config, move || case.run(&implementation, |_| {}))
+    sim::run(config, move || case.run(&implementation, MadeOf::Threads, |_| {}))
 }
 
 fn in_sim(
@@ -160,9 +162,10 @@ struct Progress {
     panic: Option<String>,
 }
 
-fn on_os_threads(
+fn in_real_time(
     case: &'static TestCase,
     implementation: Implementation,
+    made_of: MadeOf,
     seed: u64,
 ) -> Result<Passed, FailedRun> {
     random::set_os_seed(seed);
@@ -172,7 +175,7 @@ fn on_os_threads(
     let theirs = Arc::clone(&progress);
     let test = thread::spawn(move || {
         let ran = panic::catch_unwind(AssertUnwindSafe(|| {
-            case.run(&implementation, |cluster| cluster.end_on_os_threads(STRAGGLER_LIMIT))
+            case.run(&implementation, made_of, |cluster| cluster.end_in_real_time(STRAGGLER_LIMIT))
         }));
         theirs.with(|progress| match ran {
             Ok(summary) => progress.summary = Some(summary),
@@ -186,7 +189,7 @@ fn on_os_threads(
             late.then(|| format!("the test did not end within {TIME_LIMIT:?}"))
         });
         if let Some(message) = failure {
-            return Err(failed_on_os_threads(case, seed, started, message));
+            return Err(failed_in_real_time(case, seed, started, message));
         }
     }
     let Progress { summary, panic } = progress.with(std::mem::take);
@@ -195,12 +198,12 @@ fn on_os_threads(
         (Some(summary), None) => Ok((summary, Vec::new())),
         (_, failure) => {
             let message = failure.unwrap_or_else(|| "the test ended without a result".into());
-            Err(failed_on_os_threads(case, seed, started, message))
+            Err(failed_in_real_time(case, seed, started, message))
         }
     }
 }
 
-fn failed_on_os_threads(
+fn failed_in_real_time(
     case: &TestCase,
     seed: u64,
     started: Instant,

@@ -10,7 +10,7 @@ use labrt::settings::Settings;
 const ITSELF: &str = "/proc/self/exe";
 
 /// This program, as it is to be started again.
-pub(super) fn this_program() -> Command {
+pub(crate) fn this_program() -> Command {
     let itself = PathBuf::from(ITSELF);
     Command::new(if itself.exists() { itself } else { env::current_exe().unwrap_or(itself) })
 }

@@ -11,7 +11,7 @@ mod case;
 mod child;
 mod command;
 mod print;
-mod process;
+mod test_process;
 pub mod protocol;
 mod source_check;
 
@@ -29,13 +29,14 @@ use libtest_mimic::{Arguments, Trial};
 
 pub use case::{Body, Implementation, TestCase, Worlds};
 pub use child::simulate;
-use command::{command_line, replay_command, this_program};
+pub(crate) use command::this_program;
+use command::{command_line, replay_command};
 use print::Printer;
-pub use process::describe as describe_exit;
-use process::{Ended, TestResult};
+pub use test_process::describe as describe_exit;
+use test_process::{Ended, TestResult};
 use protocol::{Batch, Description, Event, FailedRun, Report, Request};
 
-use crate::Summary;
+use crate::{Summary, process};
 
 /// Tests that run side by side in real time: they sleep most of it.
 const PARALLEL_IN_REAL_TIME: usize = 4;
@@ -51,6 +52,9 @@ pub fn main(
     implementation: Implementation,
     suites: &[&'static [TestCase]],
 ) -> ExitCode {
+    if let Some(played) = process::play(|role, newborn| implementation.serve(role, newborn)) {
+        return played;
+    }
     let (cases, foreign): (Vec<&'static TestCase>, Vec<_>) =
         suites.iter().copied().flatten().partition(|case| case.concerns(&implementation));
     for case in &cases {
@@ -228,21 +232,21 @@ impl Run {
     fn parallelism(&self) -> usize {
         let by_world = match self.settings.world {
             WorldKind::Sim => available_parallelism().map_or(1, usize::from),
-            WorldKind::Threads => PARALLEL_IN_REAL_TIME,
+            WorldKind::Threads | WorldKind::Processes => PARALLEL_IN_REAL_TIME,
         };
         self.arguments.test_threads.unwrap_or(by_world).max(1)
     }
 
     fn one(&self, case: &'static TestCase) -> Verdict {
         match (case.worlds, self.settings.world) {
-            (Worlds::SimOnly(reason), WorldKind::Threads) => return Verdict::Skipped(reason),
+            (Worlds::SimOnly(reason), world) if world.is_real() => return Verdict::Skipped(reason),
             _ if self.arguments.ignored => return Verdict::Skipped("it is not an ignored test"),
             _ => {}
         }
         let mut command = this_program();
         // Nobody reads them but people who look at a list of processes.
         command.args([case.name, "--exact"]);
-        let ended = process::run(command, self.batch(case), !self.arguments.nocapture);
+        let ended = test_process::run(command, self.batch(case), !self.arguments.nocapture);
         self.judge(case, ended)
     }
 

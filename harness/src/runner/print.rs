@@ -9,7 +9,7 @@ use labrt::time::Instant;
 
 use super::Verdict;
 use super::case::TestCase;
-use super::process::TestResult;
+use super::test_process::TestResult;
 
 /// Prints a run of tests in libtest's manner.
 pub(super) struct Printer {

@@ -9,25 +9,38 @@ use labrt::channel::{self, Sender};
 use labrt::group::Group;
 use labrt::sync::Shared;
 
+use serde::{Deserialize, Serialize};
+
 use super::service::{LogService, ServicePolicy};
-use crate::oracle::Oracle;
+use super::witness::Witness;
 
 /// What a node and its service are given, their disk aside.
 pub(crate) struct Seat {
-    pub(super) me: usize,
-    pub(super) incarnation: u64,
-    pub(super) group: Group,
-    pub(super) peers: Vec<ClientEnd>,
-    pub(super) oracle: Arc<Oracle>,
-    /// Has the oracle look.
-    pub(super) look: Sender<()>,
-    pub(super) policy: Arc<Shared<ServicePolicy>>,
+    pub(crate) me: usize,
+    pub(crate) group: Group,
+    pub(crate) peers: Vec<ClientEnd>,
+    pub(crate) witness: Arc<dyn Witness>,
+    /// Has the witness look.
+    pub(crate) look: Sender<()>,
+    pub(crate) policy: Arc<Shared<ServicePolicy>>,
+}
+
+/// A kind of node as another process can be told of it, which knows the types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Role {
+    /// A Raft under a service of the harness's own.
+    Raft,
+    /// A key-value service, with its `max_raft_state`.
+    Kv(Option<usize>),
 }
 
 /// A kind of node: how it is made, and how it is asked.
 pub(crate) trait Kind: Clone + Send + Sync + 'static {
     /// The node's type.
     type Node: Send + Sync + 'static;
+
+    /// What a process is told that is to run such a node.
+    fn role(&self) -> Role;
 
     /// Makes a node, and whatever the harness puts on top of it.
     fn make(&self, seat: Seat, disk: Disk) -> Arc<Self::Node>;
@@ -58,6 +71,10 @@ impl<R> Clone for RaftKind<R> {
 
 impl<R: RaftNode> Kind for RaftKind<R> {
     type Node = R;
+
+    fn role(&self) -> Role {
+        Role::Raft
+    }
 
     fn make(&self, mut seat: Seat, disk: Disk) -> Arc<R> {
         let (apply, applied) = channel::bounded(0);
@@ -106,6 +123,10 @@ impl<K> Clone for KvKind<K> {
 
 impl<K: KvNode> Kind for KvKind<K> {
     type Node = K;
+
+    fn role(&self) -> Role {
+        Role::Kv(self.max_raft_state)
+    }
 
     fn make(&self, seat: Seat, disk: Disk) -> Arc<K> {
         K::make(seat.peers, seat.me, disk, self.max_raft_state)

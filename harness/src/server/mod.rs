@@ -8,6 +8,7 @@
 mod kind;
 mod program;
 mod service;
+mod witness;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +19,15 @@ use labrt::channel::{self, Sender};
 use labrt::group::Group;
 use labrt::sync::Shared;
 
-use crate::disk::{DiskFaults, Platter};
+use crate::disk::{DiskFaults, Mount, Platter};
 use crate::oracle::Oracle;
 use crate::plan::Crashes;
-use kind::Seat;
-pub(crate) use kind::{Kind, KvKind, RaftKind};
-use program::{Call, Program, Request, Response};
+pub(crate) use kind::{Kind, KvKind, RaftKind, Role, Seat};
+pub(crate) use program::{Call, Program, Request, Response};
 pub use service::ServicePolicy;
 pub(crate) use service::Snapshot;
+use witness::Present;
+pub(crate) use witness::Witness;
 
 /// How long a crash on OS threads waits for `kill` to return.
 const KILL_PATIENCE: Duration = Duration::from_millis(50);
@@ -142,9 +144,17 @@ struct Running {
     paused: bool,
 }
 
+/// An incarnation's name in reports.
+pub(crate) fn name_of(server: usize, incarnation: u64) -> String {
+    match incarnation {
+        1 => format!("S{server}"),
+        later => format!("S{server}.{later}"),
+    }
+}
+
 /// Whether a thread, by its name and place, belongs to the server's program, or is a handler that
 /// waits for its next call.
-fn is_of_the_harness(thread: &str) -> bool {
+pub(crate) fn is_of_the_harness(thread: &str) -> bool {
     let is_idle = thread.contains("/rpc-") && thread.contains("labrt/src/pool.rs");
     is_idle || thread.contains("harness/src/server/")
 }
@@ -182,8 +192,8 @@ impl<K: Kind> LocalServer<K> {
     fn ask(&self, request: Request) -> Result<Response, Gone> {
         let running = self.running().ok_or(Gone)?;
         let (answer, response) = channel::bounded(1);
-        running.calls.send(Call { request, answer }).map_err(|_| Gone)?;
-        let response = response.recv().map_err(|_| Gone)?;
+        running.calls.send(Call { number: 0, request, answer }).map_err(|_| Gone)?;
+        let (_, response) = response.recv().map_err(|_| Gone)?;
         self.nudge();
         if let Response::State(term, true) = response {
             self.around.oracle.note_leader(self.me, term);
@@ -195,7 +205,7 @@ impl<K: Kind> LocalServer<K> {
     /// `kill` sets. The server is off the network by now.
     fn kill_on_os_threads(&self, running: &Running) {
         let (answer, response) = channel::bounded(1);
-        if running.calls.send(Call { request: Request::Kill, answer }).is_ok() {
+        if running.calls.send(Call { number: 0, request: Request::Kill, answer }).is_ok() {
             let _ = response.recv_timeout(KILL_PATIENCE);
         }
     }
@@ -215,11 +225,7 @@ impl<K: Kind> LocalServer<K> {
             state.incarnations += 1;
             (state.incarnations, state.clock)
         });
-        let name = match incarnation {
-            1 => format!("S{}", self.me),
-            later => format!("S{}.{later}", self.me),
-        };
-        let group = Group::new(&name, self.me, incarnation);
+        let group = Group::new(&name_of(self.me, incarnation), self.me, incarnation);
         if let Some((offset, rate_ppm)) = clock {
             group.set_clock(offset, rate_ppm);
         }
@@ -229,15 +235,31 @@ impl<K: Kind> LocalServer<K> {
     /// What the node of the new incarnation is given.
     fn seat(&self, group: &Group, incarnation: u64, look: Sender<()>) -> Seat {
         let end = |to| self.around.network.client_end(self.me, to);
+        let oracle = Arc::clone(&self.around.oracle);
         Seat {
             me: self.me,
-            incarnation,
             group: group.clone(),
             peers: (0..self.servers).map(end).collect(),
-            oracle: Arc::clone(&self.around.oracle),
+            witness: Arc::new(Present { oracle, server: self.me, incarnation }),
             look,
             policy: Arc::clone(&self.policy),
         }
+    }
+}
+
+impl<K: Kind> LocalServer<K> {
+    /// Runs an incarnation on threads of its group. `ready` hears that it has begun, or closes.
+    fn spawn_program(&self, group: &Group, program: Program, mount: Mount, ready: Sender<()>) {
+        let (me, kind, its) = (self.me, self.kind.clone(), group.clone());
+        let network = self.around.network.clone();
+        group.spawn("main", move || {
+            let Ok(disk) = mount.disk() else { return its.crash() };
+            let serve = |services| network.serve(me, &its, services);
+            let begun = |(): &()| {
+                let _ = ready.send(());
+            };
+            program.run(&kind, disk, serve, begun);
+        });
     }
 }
 
@@ -276,15 +298,13 @@ impl<K: Kind> ServerHandle for LocalServer<K> {
         let (group, incarnation) = self.new_group();
         let (calls_tx, calls_rx) = channel::unbounded();
         let (nudges_tx, nudges_rx) = channel::bounded(1);
-        self.around.crashes.set_group(self.me, &group);
+        self.around.crashes.set_victim(self.me, Arc::new(group.clone()));
         self.around.oracle.begin_incarnation(self.me, incarnation);
         let seat = self.seat(&group, incarnation, nudges_tx.clone());
-        let (mount, network) =
-            (self.platter.mount(&group, &self.around.crashes), self.around.network.clone());
-        let program = Program { seat, mount, network, calls: calls_rx, nudges: nudges_rx };
-        let (kind, (ready, started)) = (self.kind.clone(), channel::bounded(1));
-        let spawned = group.spawn("main", move || program.run(&kind, &ready));
-        drop(spawned);
+        let mount = self.platter.mount(&group, &self.around.crashes);
+        let program = Program { seat, calls: calls_rx, looks: nudges_rx };
+        let (ready, started) = channel::bounded(1);
+        self.spawn_program(&group, program, mount, ready);
         let running = Running { group, calls: calls_tx, nudges: nudges_tx, paused: false };
         self.state.with(|state| state.running = Some(running));
         // Once `make` has returned, or the server has crashed in it.

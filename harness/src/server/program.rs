@@ -1,21 +1,20 @@
-//! The program that every server runs, whatever node it has.
+//! The program that every server runs, whatever node it has and wherever it is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use contract::{Index, Term};
-use labrpc::Network;
+use contract::{Disk, Index, Term};
+use labrpc::Service;
 use labrt::channel::{Receiver, Sender};
 use labrt::group::Group;
 use labrt::thread::Builder;
 use serde::{Deserialize, Serialize};
 
 use super::kind::{Kind, Seat};
-use crate::disk::Mount;
 
 /// What a test asks of a server's program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) enum Request {
+pub(crate) enum Request {
     Start(Vec<u8>),
     GetState,
     Kill,
@@ -23,46 +22,48 @@ pub(super) enum Request {
 
 /// What the program answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) enum Response {
+pub(crate) enum Response {
     Started(Option<(Index, Term)>),
     State(Term, bool),
     Killed,
 }
 
-/// A request with the way back for its answer, which closes if the server dies.
-pub(super) struct Call {
-    pub(super) request: Request,
-    pub(super) answer: Sender<Response>,
+/// A request, with its number and the way back for its answer, which closes if the server dies.
+pub(crate) struct Call {
+    pub(crate) number: u64,
+    pub(crate) request: Request,
+    pub(crate) answer: Sender<(u64, Response)>,
 }
 
 /// What runs in a server's group: the node and its service, who answers the test, who observes.
-pub(super) struct Program {
-    pub(super) seat: Seat,
-    pub(super) mount: Mount,
-    pub(super) network: Network,
-    pub(super) calls: Receiver<Call>,
-    /// The oracle is to look.
-    pub(super) nudges: Receiver<()>,
+pub(crate) struct Program {
+    pub(crate) seat: Seat,
+    pub(crate) calls: Receiver<Call>,
+    /// The witness is to look.
+    pub(crate) looks: Receiver<()>,
 }
 
 impl Program {
-    pub(super) fn run<K: Kind>(self, kind: &K, ready: &Sender<()>) {
-        let Self { seat, mount, network, calls, nudges } = self;
-        let (me, group) = (seat.me, seat.group.clone());
-        let Ok(disk) = mount.disk() else { return group.crash() };
-        let (incarnation, oracle) = (seat.incarnation, Arc::clone(&seat.oracle));
+    /// Runs until nobody can call any more. `serve` has the others reach the node's services, as
+    /// long as what it gives back is there, and `ready` tells that all has begun.
+    pub(crate) fn run<K: Kind, S>(
+        self,
+        kind: &K,
+        disk: Disk,
+        serve: impl FnOnce(Vec<Service>) -> S,
+        ready: impl FnOnce(&S),
+    ) {
+        let Self { seat, calls, looks } = self;
+        let (group, witness) = (seat.group.clone(), Arc::clone(&seat.witness));
         let node = kind.make(seat, disk);
-        network.serve(me, &group, K::services(&node));
+        let serving = serve(K::services(&node));
         let observed = Arc::clone(&node);
         Builder::new().name("oracle").group(&group).observer().spawn(move || {
-            while nudges.recv_or_end().is_ok() {
-                let reading = oracle.begin_read(me, incarnation);
-                let (term, leader) = K::get_state(&observed);
-                drop(reading);
-                oracle.note_state(me, incarnation, term, leader);
+            while looks.recv_or_end().is_ok() {
+                witness.look(&|| K::get_state(&observed));
             }
         });
-        let _ = ready.send(());
+        ready(&serving);
         let control = Control::<K> { node, calls, group, waiting: 1.into() };
         Arc::new(control).serve();
     }
@@ -81,13 +82,13 @@ impl<K: Kind> Control<K> {
     /// Answers one call after the other. A call may block for long, so whoever takes one sees to it
     /// that another thread waits for the next.
     fn serve(self: Arc<Self>) {
-        while let Ok(call) = self.calls.recv_or_end() {
+        while let Ok(Call { number, request, answer }) = self.calls.recv_or_end() {
             if self.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
                 self.waiting.fetch_add(1, Ordering::Relaxed);
                 let control = Arc::clone(&self);
                 self.group.spawn("control", move || control.serve());
             }
-            let _ = call.answer.send(self.answer(call.request));
+            let _ = answer.send((number, self.answer(request)));
             self.waiting.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -16,10 +16,10 @@ use labrt::thread;
 use serde::{Deserialize, Serialize};
 
 use super::kind::Seat;
-use crate::oracle::Oracle;
+use super::witness::Witness;
 
 /// What the harness's service does beside keeping commands: by default, nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServicePolicy {
     /// It takes a snapshot after each so many entries; never if 0. The labs' services do at index
     /// 9, 19, 29, ...
@@ -43,7 +43,7 @@ impl ServicePolicy {
 }
 
 /// Everything up to and including an index.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
     pub(crate) index: Index,
     /// From the first entry on; none for an entry without a command.
@@ -59,9 +59,8 @@ impl Snapshot {
 /// The service of one incarnation.
 pub(super) struct LogService {
     me: usize,
-    incarnation: u64,
     group: Group,
-    oracle: Arc<Oracle>,
+    witness: Arc<dyn Witness>,
     look: Sender<()>,
     policy: Arc<Shared<ServicePolicy>>,
     delays: Stream,
@@ -73,9 +72,8 @@ impl LogService {
     pub(super) fn restore(seat: &Seat, disk: &Disk) -> Self {
         let mut service = Self {
             me: seat.me,
-            incarnation: seat.incarnation,
             group: seat.group.clone(),
-            oracle: Arc::clone(&seat.oracle),
+            witness: Arc::clone(&seat.witness),
             look: seat.look.clone(),
             policy: Arc::clone(&seat.policy),
             delays: random::stream("snapshots", seat.me as u64),
@@ -104,7 +102,7 @@ impl LogService {
 
     /// The index of the entry that was applied, if it was one.
     fn apply(&mut self, message: ApplyMsg) -> Option<Index> {
-        self.oracle.note_applied(self.me, self.incarnation, &message);
+        self.witness.note_applied(&message);
         let (index, command) = match message {
             ApplyMsg::Command { index, command } => (index, Some(command)),
             ApplyMsg::NoOp { index } => (index, None),
@@ -124,7 +122,7 @@ impl LogService {
         match labgob::decode::<Snapshot>(bytes) {
             Ok(snapshot) => {
                 let index = index.unwrap_or(snapshot.index);
-                self.oracle.note_installed(self.me, self.incarnation, index, &snapshot);
+                self.witness.note_installed(index, &snapshot);
                 self.state = snapshot;
             }
             Err(error) => labrt::fail(format!(

@@ -1,5 +1,6 @@
 //! The way of one call through the network.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ type Answer = Result<Vec<u8>, RpcError>;
 
 /// The way from one node to another. It does not own the network: that owns the servers' services,
 /// and those own such ends.
-pub(super) struct Route {
+pub(crate) struct Route {
     pub(super) network: Weak<Inner>,
     pub(super) from: NodeId,
     pub(super) to: NodeId,
@@ -28,8 +29,8 @@ struct Call {
     number: u64,
     from: NodeId,
     to: NodeId,
-    service: &'static str,
-    method: &'static str,
+    service: Cow<'static, str>,
+    method: Cow<'static, str>,
     args: Vec<u8>,
     caller: Sender<Answer>,
     /// After how long the caller learns that nobody answers; none once somebody has.
@@ -46,12 +47,11 @@ struct Fate {
 
 impl Transport for Route {
     fn call(&self, service: &'static str, method: &'static str, args: Vec<u8>) -> Answer {
-        let answer = self.send(service, method, args).ok_or(RpcError::Lost)?;
-        wait(&answer)
+        self.pass_on(service.into(), method.into(), args)
     }
 
     fn start(&self, service: &'static str, method: &'static str, args: Vec<u8>) -> Started {
-        match self.send(service, method, args) {
+        match self.send(service.into(), method.into(), args) {
             Some(answer) => Box::new(move || wait(&answer)),
             None => Box::new(|| Err(RpcError::Lost)),
         }
@@ -65,12 +65,23 @@ fn wait(answer: &Receiver<Answer>) -> Answer {
 }
 
 impl Route {
+    /// Calls what somebody else wants called.
+    pub(crate) fn pass_on(
+        &self,
+        service: Cow<'static, str>,
+        method: Cow<'static, str>,
+        args: Vec<u8>,
+    ) -> Answer {
+        let answer = self.send(service, method, args).ok_or(RpcError::Lost)?;
+        wait(&answer)
+    }
+
     /// Sends a request, and gives the channel on which its answer will come; none if the network
     /// is gone.
     fn send(
         &self,
-        service: &'static str,
-        method: &'static str,
+        service: Cow<'static, str>,
+        method: Cow<'static, str>,
         args: Vec<u8>,
     ) -> Option<Receiver<Answer>> {
         thread::checkpoint();
@@ -105,9 +116,10 @@ impl Network {
 }
 
 impl Call {
-    fn message<'a>(&self, stage: Stage, bytes: &'a [u8]) -> Message<'a> {
-        let Self { number, from, to, service, method, .. } = *self;
-        Message { stage, call: number, from, to, service, method, bytes }
+    fn message<'a>(&'a self, stage: Stage, bytes: &'a [u8]) -> Message<'a> {
+        let Self { number: call, from, to, .. } = *self;
+        let (service, method) = (&*self.service, &*self.method);
+        Message { stage, call, from, to, service, method, bytes }
     }
 
     fn tell(&self, stage: Stage, bytes: &[u8]) {
@@ -179,18 +191,17 @@ impl Call {
     fn handle(self: Arc<Self>, server: &Server) {
         self.tell(Stage::Delivered, &self.args);
         thread::checkpoint();
-        let answer = self.run_handler(server);
-        self.answer(server.incarnation, answer);
+        match self.run_handler(server) {
+            // A server elsewhere that went away meanwhile: nothing left it.
+            Err(RpcError::Lost) => self.tell(Stage::ReplyLost, &[]),
+            answer => self.answer(server.incarnation, answer),
+        }
         thread::checkpoint();
     }
 
     fn run_handler(&self, server: &Server) -> Answer {
-        let service = server.services.iter().find(|service| service.name() == self.service);
-        let answer = match service {
-            Some(service) => service.call(self.method, &self.args),
-            None => Err(RpcError::UnknownService(self.service.to_string())),
-        };
-        if let Err(error) = &answer {
+        let answer = server.handler.handle(&self.service, &self.method, &self.args);
+        if let Some(error) = answer.as_ref().err().filter(|error| **error != RpcError::Lost) {
             let Self { service, method, from, .. } = self;
             log::error!(target: "rpc", "{service}.{method} from {from}: {error}");
         }

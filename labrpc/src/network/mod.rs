@@ -27,8 +27,9 @@ use labrt::pool::Pool;
 use labrt::random::{self, Stream};
 use labrt::sync::Shared;
 
+use crate::service::Handler;
 use crate::{ClientEnd, Service};
-use call::Route;
+pub(crate) use call::Route;
 pub use faults::Faults;
 
 /// A node of the network: a server or a client, numbered from 0.
@@ -72,9 +73,9 @@ pub struct Message<'a> {
     /// The server.
     pub to: NodeId,
     /// The service called.
-    pub service: &'static str,
+    pub service: &'a str,
     /// The method called.
-    pub method: &'static str,
+    pub method: &'a str,
     /// The encoded request, or the encoded reply once there is one.
     pub bytes: &'a [u8],
 }
@@ -97,7 +98,7 @@ struct Link {
 struct Server {
     incarnation: u64,
     group: Group,
-    services: Vec<Service>,
+    handler: Box<dyn Handler>,
     pool: Pool,
 }
 
@@ -159,9 +160,13 @@ impl Network {
     /// # Panics
     /// If either is not a node of this network.
     pub fn client_end(&self, from: NodeId, to: NodeId) -> ClientEnd {
+        ClientEnd::new(self.route(from, to))
+    }
+
+    pub(crate) fn route(&self, from: NodeId, to: NodeId) -> Route {
         let nodes = self.nodes();
         assert!(from < nodes && to < nodes, "there are {nodes} nodes, not {from} and {to}");
-        ClientEnd::new(Route { network: Arc::downgrade(&self.0), from, to })
+        Route { network: Arc::downgrade(&self.0), from, to }
     }
 
     /// How many nodes there are.
@@ -172,11 +177,16 @@ impl Network {
     /// Has `services` run at `node` by threads of `group`. What ran there before answers nobody any
     /// more.
     pub fn serve(&self, node: NodeId, group: &Group, services: Vec<Service>) {
+        self.serve_by(node, group, Box::new(services));
+    }
+
+    /// As [`Network::serve`], for any handler.
+    pub(crate) fn serve_by(&self, node: NodeId, group: &Group, handler: Box<dyn Handler>) {
         let pool = Pool::new(group, "rpc");
         let replaced = self.0.state.with(|state| {
             state.incarnations += 1;
             let incarnation = state.incarnations;
-            let server = Server { incarnation, group: group.clone(), services, pool };
+            let server = Server { incarnation, group: group.clone(), handler, pool };
             state.nodes[node].server.replace(Arc::new(server))
         });
         // What the old services own may call us when it is dropped, so not inside the section.

@@ -111,9 +111,7 @@ impl fmt::Debug for Client {
 
 impl Transport for Client {
     fn call(&self, service: &'static str, method: &'static str, args: Vec<u8>) -> Answer {
-        let mut call = self.open(&Request { service, method, args: &args })?;
-        call.flush();
-        call.wait()
+        self.pass_on(&Request { service, method, args: &args })
     }
 
     fn start(&self, service: &'static str, method: &'static str, args: Vec<u8>) -> Started {
@@ -130,6 +128,13 @@ impl Transport for Client {
 }
 
 impl Client {
+    /// Calls what somebody else wants called.
+    pub(super) fn pass_on(&self, request: &Request<'_>) -> Answer {
+        let mut call = self.open(request)?;
+        call.flush();
+        call.wait()
+    }
+
     /// Begins a call. Its frame is left in the connection's buffer.
     fn open(&self, request: &Request<'_>) -> Result<Open, RpcError> {
         refuse_in_simulation(Location::caller());

@@ -24,7 +24,8 @@ use labrt::thread;
 use super::GLANCES;
 use super::connection::{Connection, NotTaken, Reason, Receiver};
 use super::frame::{Frame, Kind, Refusal, Request};
-use crate::{RpcError, Service};
+use crate::RpcError;
+use crate::service::Handler;
 
 /// Answers that came to so much are written, whoever else is still at work.
 const FLUSH_BYTES: usize = 64 * 1024;
@@ -35,7 +36,7 @@ const FLUSH_ANSWERS: usize = 32;
 /// What a server offers, and with whose threads.
 pub(super) struct Offer {
     pub(super) group: Group,
-    pub(super) services: Vec<Service>,
+    pub(super) handler: Box<dyn Handler>,
     pub(super) pool: Pool,
 }
 
@@ -168,12 +169,8 @@ impl Handlers {
 
     fn run(&self, request: &Request<'_>) -> Result<Vec<u8>, RpcError> {
         let Request { service: name, method, args } = *request;
-        let service = self.offer.services.iter().find(|service| service.name() == name);
-        let answer = match service {
-            Some(service) => service.call(method, args),
-            None => Err(RpcError::UnknownService(name.to_string())),
-        };
-        if let Err(error) = &answer {
+        let answer = self.offer.handler.handle(name, method, args);
+        if let Some(error) = answer.as_ref().err().filter(|error| **error != RpcError::Lost) {
             let peer = self.connection.peer();
             log::error!(target: "rpc", "{name}.{method} from {peer}: {error}");
         }

@@ -88,12 +88,14 @@ mod connection;
 pub mod frame;
 mod handlers;
 mod limits;
+mod proxy;
 mod server;
 
 use std::panic::Location;
 
 pub use client::Client;
 pub use limits::{Limits, Options};
+pub use proxy::Proxy;
 pub use server::Server;
 
 use frame::{Frame, Kind};

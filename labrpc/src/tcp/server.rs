@@ -19,6 +19,7 @@ use super::connection::{Connection, Reason};
 use super::handlers::{Handlers, Offer, Requests};
 use super::{Limits, refuse_in_simulation};
 use crate::Service;
+use crate::service::Handler;
 
 /// How often the accepting thread looks whether its group has crashed.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
@@ -66,13 +67,24 @@ impl Server {
         services: Vec<Service>,
         limits: &Limits,
     ) -> io::Result<Self> {
+        Self::bind_handler(address, group, Box::new(services), limits)
+    }
+
+    /// As [`Server::bind`], for any handler.
+    #[track_caller]
+    pub(super) fn bind_handler(
+        address: SocketAddr,
+        group: &Group,
+        handler: Box<dyn Handler>,
+        limits: &Limits,
+    ) -> io::Result<Self> {
         refuse_in_simulation(Location::caller());
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let (hang_up, hung_up) = UnixStream::pair()?;
         let pool = Pool::new(group, "rpc");
-        let offer = Arc::new(Offer { group: group.clone(), services, pool });
+        let offer = Arc::new(Offer { group: group.clone(), handler, pool });
         let connections = Shared::default();
         let shared = Arc::new(Serving { offer, limits: limits.clone(), connections });
         let theirs = Arc::clone(&shared);
