@@ -3,7 +3,7 @@
 //! Tests take turns, in rounds, each of which has twice the seeds of the one before: whenever a person
 //! stops, no test has had more than about four times the runs of another. A worker process gets a batch
 //! of seeds of one test, as many as take about a second: starting a process is then less than a hundredth
-//! of its life. On OS threads a batch is a single run, for what one run leaves behind must not
+//! of its life. In real time a batch is a single run, for what one run leaves behind must not
 //! disturb the next.
 
 use std::collections::HashSet;
@@ -130,7 +130,7 @@ impl Queue {
     fn batch(&self, place: usize) -> u64 {
         let Turns { given, ended, took, .. } = self.tests[place];
         match (self.world, ended) {
-            (WorldKind::Threads, _) | (WorldKind::Sim, 0) => 1,
+            (WorldKind::Threads | WorldKind::Processes, _) | (WorldKind::Sim, 0) => 1,
             (WorldKind::Sim, _) => {
                 let each = took.as_secs_f64() / ended as f64;
                 let in_time = (BATCH.as_secs_f64() / each.max(1e-6)) as u64;

@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use labrt::settings::WorldKind;
 use labrt::time::Duration;
 use serde::Serialize;
 
@@ -280,11 +279,9 @@ pub(crate) fn grade(
         Ok(())
     })?;
     let mut tried = tests.iter().zip(tried).map(|(test, tried)| tried.grade(test, args.rule));
-    let of_world = |test: &Selected| match (&test.test().only_in_sim, args.running.world) {
-        (Some(reason), WorldKind::Threads) => {
-            TestGrade { skipped: Some(reason.clone()), ..TestGrade::unknown(test) }
-        }
-        _ => tried.next().expect("each test of this world was tried, in this order"),
+    let of_world = |test: &Selected| match test.test().skipped_in(args.running.world) {
+        Some(reason) => TestGrade { skipped: Some(reason.to_owned()), ..TestGrade::unknown(test) },
+        None => tried.next().expect("each test of this world was tried, in this order"),
     };
     let tests: Vec<TestGrade> = selected.iter().map(of_world).collect();
     Ok(Grade {

@@ -14,11 +14,11 @@ use crate::worker::How;
 /// Where tests run, and what a run may use.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Running {
-    /// Where the tests run: sim or threads
+    /// Where the tests run: sim, threads or processes
     #[arg(long, value_name = "NAME", value_parser = world(), default_value = "sim")]
     pub(crate) world: WorldKind,
-    /// Worker processes [default: one for each core; four for each in real time, which is mostly
-    /// waited for]
+    /// Worker processes [default: one for each core; four for each on OS threads, which
+    /// mostly wait, and two with processes]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
     /// Megabytes of memory that a test's process may reserve
@@ -40,7 +40,9 @@ const PROCESSES_IN_REAL_TIME: u64 = 8192;
 const LIMIT_IN_SIM: Duration = Duration::from_secs(60);
 /// A test ends itself after 120 s of its world's time.
 const LIMIT_IN_REAL_TIME: Duration = Duration::from_secs(180);
-const JOBS_PER_CORE_IN_REAL_TIME: usize = 4;
+const JOBS_PER_CORE_ON_THREADS: usize = 4;
+/// A test has up to seven servers, and each message passes three processes.
+const JOBS_PER_CORE_ON_PROCESSES: usize = 2;
 
 impl Running {
     /// Whether world and strategy go together.
@@ -54,11 +56,11 @@ impl Running {
     pub(crate) fn how(&self, strategy: Option<StrategyKind>) -> How {
         let usual = match self.world {
             WorldKind::Sim => LIMIT_IN_SIM,
-            WorldKind::Threads => LIMIT_IN_REAL_TIME,
+            WorldKind::Threads | WorldKind::Processes => LIMIT_IN_REAL_TIME,
         };
         let processes = match self.world {
             WorldKind::Sim => PROCESSES_IN_SIM,
-            WorldKind::Threads => PROCESSES_IN_REAL_TIME,
+            WorldKind::Threads | WorldKind::Processes => PROCESSES_IN_REAL_TIME,
         };
         let limits = Limits {
             processes,
@@ -73,7 +75,8 @@ impl Running {
         let cores = available_parallelism().map_or(1, usize::from);
         let usual = match self.world {
             WorldKind::Sim => cores,
-            WorldKind::Threads => cores * JOBS_PER_CORE_IN_REAL_TIME,
+            WorldKind::Threads => cores * JOBS_PER_CORE_ON_THREADS,
+            WorldKind::Processes => cores * JOBS_PER_CORE_ON_PROCESSES,
         };
         self.jobs.map_or(usual, usize::from)
     }
@@ -85,8 +88,8 @@ impl Running {
 /// If not.
 pub(crate) fn check(world: WorldKind, strategy: Option<StrategyKind>) -> Result<(), Refusal> {
     match (world, strategy) {
-        (WorldKind::Threads, Some(_)) => Err(Refusal::new(
-            "--strategy chooses how threads are scheduled in sim; on OS threads the system does",
+        (world, Some(_)) if world.is_real() => Err(Refusal::new(
+            "--strategy chooses how threads are scheduled in sim; in real time the system does",
         )),
         _ => Ok(()),
     }
@@ -104,10 +107,8 @@ pub(crate) fn strategy() -> impl TypedValueParser<Value = StrategyKind> {
 
 /// A world's name.
 pub(crate) fn world() -> impl TypedValueParser<Value = WorldKind> {
-    PossibleValuesParser::new(["sim", "threads"]).map(|name| match &*name {
-        "threads" => WorldKind::Threads,
-        _ => WorldKind::Sim,
-    })
+    let names = ["sim", "threads", "processes"];
+    PossibleValuesParser::new(names).map(|name| name.parse().unwrap_or(WorldKind::Sim))
 }
 
 /// A time as a person writes it.

@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// How threads are scheduled [default: follows from the seed]
     #[arg(long, value_name = "NAME", value_parser = strategy())]
     strategy: Option<StrategyKind>,
-    /// Where it runs: sim or threads
+    /// Where it runs: sim, threads or processes
     #[arg(long, value_name = "NAME", value_parser = world(), default_value = "sim")]
     world: WorldKind,
     /// Which log lines, as RUST_LOG takes it: election=debug,persist=off

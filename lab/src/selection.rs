@@ -95,7 +95,7 @@ mod tests {
             points: 1,
             mirrored: true,
             servers: 3,
-            only_in_sim: None,
+            skips: Vec::new(),
             needs_journal: false,
         };
         Arc::new(Target {

@@ -202,10 +202,7 @@ impl Stress {
 
 /// Those that make sense in a world; and a sentence on each that does not.
 pub(crate) fn in_world(tests: Vec<Selected>, world: WorldKind) -> (Vec<Selected>, Vec<String>) {
-    let reason = |test: &Selected| match world {
-        WorldKind::Sim => None,
-        WorldKind::Threads => test.test().only_in_sim.clone(),
-    };
+    let reason = |test: &Selected| test.test().skipped_in(world).map(str::to_owned);
     let skipped = tests.iter().filter_map(|test| Some((test, reason(test)?)));
     let skipped = skipped.map(|(test, why)| format!("skipped {}: {why}", test.test().name));
     let skipped: Vec<String> = skipped.collect();

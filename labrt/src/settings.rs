@@ -34,6 +34,9 @@ pub enum WorldKind {
 }
 
 impl WorldKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Sim, Self::Threads, Self::Processes];
+
     /// The value of `LAB_WORLD`.
     pub fn name(self) -> &'static str {
         match self {
@@ -53,10 +56,7 @@ impl FromStr for WorldKind {
     type Err = ();
 
     fn from_str(name: &str) -> Result<Self, ()> {
-        [Self::Sim, Self::Threads, Self::Processes]
-            .into_iter()
-            .find(|world| world.name() == name)
-            .ok_or(())
+        Self::ALL.into_iter().find(|world| world.name() == name).ok_or(())
     }
 }
 

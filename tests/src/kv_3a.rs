@@ -28,6 +28,10 @@ const fn clients(clients: usize) -> KvSetup {
     KvSetup { clients, max_raft_state: None }
 }
 
+/// Why a test of speed makes no sense where servers are processes.
+pub(crate) const DEPENDS_ON_MACHINE: &str =
+    "how long an operation takes there is up to the machine's disk and processors";
+
 /// The tests of this part.
 pub const CASES: &[TestCase] = &[
     TestCase::mirrored_kv("basic_3A", 5, clients(1), kv_load::no_trouble)
@@ -35,7 +39,8 @@ pub const CASES: &[TestCase] = &[
         .worth(5),
     TestCase::mirrored_kv("speed_3A", 3, clients(1), speed)
         .claims("an operation takes a round of replication, and not a heartbeat", "Raft §5.3, §8")
-        .worth(5),
+        .worth(5)
+        .not_with_processes(DEPENDS_ON_MACHINE),
     TestCase::mirrored_kv("concurrent_3A", 5, clients(5), kv_load::no_trouble)
         .claims("what several clients write they read", "Raft §8")
         .worth(5),

@@ -14,7 +14,7 @@ use harness::{KvCluster, KvSetup, LEADER_WITHIN};
 use labrpc::Faults;
 use labrt::thread::{self, sleep};
 
-use crate::kv_3a::{must_read, speed, swarm_of_faults};
+use crate::kv_3a::{DEPENDS_ON_MACHINE, must_read, speed, swarm_of_faults};
 use crate::kv_load::{self, Clients, Keys, read_all};
 use crate::script::{ELECTION, join_all, ms, must_elect, others, secs};
 
@@ -36,7 +36,8 @@ pub const CASES: &[TestCase] = &[
         .worth(5),
     TestCase::mirrored_kv("speed_3B", 3, clients(1), speed)
         .claims("snapshots do not make operations slow", "Raft §7, §8")
-        .worth(5),
+        .worth(5)
+        .not_with_processes(DEPENDS_ON_MACHINE),
     TestCase::mirrored_kv("snapshot_recover_3B", 5, clients(1), kv_load::crashes)
         .claims("servers that crash come back with what was acknowledged", "Raft §7, §8")
         .worth(5),

@@ -21,7 +21,8 @@ use super::link::{self, Assignment, DiskSizes, FromServer, Inbox, Outbox, ToServ
 use crate::disk::DiskFaults;
 use crate::plan::Victim;
 use crate::server::{
-    Gone, Request, Response, Role, ServerHandle, ServicePolicy, Surroundings, is_of_the_harness, name_of,
+    Gone, Request, Response, Role, ServerHandle, ServicePolicy, Surroundings, is_of_the_harness,
+    name_of,
 };
 
 /// A call is given up after this time: well above what the network lets a caller wait.
@@ -178,7 +179,8 @@ impl ServerHandle for ProcessServer {
         self.around.oracle.begin_incarnation(self.me, incarnation.number);
         self.around.crashes.set_victim(self.me, Arc::clone(&incarnation) as Arc<dyn Victim>);
         let (ready, begun) = channel::bounded(1);
-        let listener = Listener { incarnation: Arc::clone(&incarnation), around: self.around.clone() };
+        let listener =
+            Listener { incarnation: Arc::clone(&incarnation), around: self.around.clone() };
         let name = format!("hears {}", incarnation.group.name());
         Builder::new().name(name).spawn(move || listener.listen(inbox, &ready));
         // Once `make` has returned, or the server has crashed in it.
@@ -259,6 +261,13 @@ impl ServerHandle for ProcessServer {
 
     fn has_failed_disk(&self) -> bool {
         self.sizes().failed
+    }
+}
+
+impl Drop for ProcessServer {
+    /// Its site goes with the last of the servers, and to be ended by that would be no crash.
+    fn drop(&mut self) {
+        self.crash();
     }
 }
 
@@ -448,6 +457,7 @@ impl Listener {
                 let _ = ready.send(address);
             }
             FromServer::Refused(why, is_damage) => {
+                let why = format!("S{me} cannot start: {why}");
                 *last_words = Some(LastWords { why, is_failure: is_damage });
                 it.seen.with(|seen| seen.disk.failed = true);
             }
@@ -474,11 +484,15 @@ impl Listener {
 
     fn hear_of_disk(&self, disk: DiskSizes, last_words: &mut Option<LastWords>) {
         let DiskSizes { raft_state, snapshot, failed, .. } = disk;
-        trace::record(Some(self.incarnation.me), "persist", EventKind::Note, || {
+        let me = self.incarnation.me;
+        trace::record(Some(me), "persist", EventKind::Note, || {
             format!("{raft_state} and {snapshot} bytes on the disk")
         });
         if failed {
-            *last_words = Some(LastWords { why: "its disk has failed".into(), is_failure: false });
+            *last_words = Some(LastWords {
+                why: format!("S{me} stops, for its disk has failed"),
+                is_failure: false,
+            });
         }
         self.incarnation.seen.with(|seen| {
             // A last word of failure says nothing of sizes.
@@ -496,15 +510,15 @@ impl Listener {
         if !was_alive {
             return;
         }
-        let (me, text) = (it.me, |why: &str| format!("S{}: {why}", it.me));
+        let (me, text) = (it.me, |why: &str| format!("S{} {why}", it.me));
         trace::record(Some(me), "test", EventKind::Note, || "ended".to_owned());
         match (last_words, status) {
-            (Some(LastWords { why, is_failure: true }), _) => labrt::fail(text(&why)),
-            (Some(words), _) => log::warn!(target: "disk", "{}", text(&words.why)),
+            (Some(LastWords { why, is_failure: true }), _) => labrt::fail(why),
+            (Some(words), _) => log::warn!(target: "disk", "{}", words.why),
             (None, Ok(status)) => {
-                labrt::fail(text(&format!("its process ended by itself, with {status}")));
+                labrt::fail(text(&format!("is a process that ended by itself, with {status}")));
             }
-            (None, Err(error)) => labrt::fail(text(&format!("its process is gone: {error}"))),
+            (None, Err(error)) => labrt::fail(text(&format!("is a process that is gone: {error}"))),
         }
     }
 }

@@ -23,7 +23,8 @@ use storage::{Directory, OpenError, Store};
 use super::disk::{Folder, Trouble};
 use super::link::{self, Assignment, DiskSizes, FromServer, Inbox, Outbox, ToServer};
 use crate::disk::{Watch, watched};
-use crate::server::{Call, Kind, Program, Response, Role, Seat, ServicePolicy, Snapshot, Witness, name_of,
+use crate::server::{
+    Call, Kind, Program, Response, Role, Seat, ServicePolicy, Snapshot, Witness, name_of,
 };
 
 /// A proxy is always there, and soon found.
@@ -161,11 +162,8 @@ impl Life {
         let addresses = peers.clone();
         let wires = Group::new(&format!("{} wires", name_of(*me, *incarnation)), *me, 0);
         let made = wires.spawn("clients", move || {
-            let options = Options {
-                call_time: CALL_TIME,
-                retry_time: RETRY_TIME,
-                ..Options::DEFAULT
-            };
+            let options =
+                Options { call_time: CALL_TIME, retry_time: RETRY_TIME, ..Options::DEFAULT };
             addresses.iter().map(|&address| Client::new(address, &options).end()).collect()
         });
         made.join().unwrap_or_default()
@@ -175,7 +173,8 @@ impl Life {
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let bound = Server::bind(anywhere, &self.group, services, &Limits::DEFAULT);
         bound.unwrap_or_else(|error| {
-            self.tell(&FromServer::Failed(format!("it cannot listen on any port: {error}")));
+            let me = self.assignment.me;
+            self.tell(&FromServer::Failed(format!("S{me} cannot listen on any port: {error}")));
             exit(GAVE_UP)
         })
     }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use contract::{KvNode, RaftNode};
+use labrt::settings::WorldKind;
 
 use crate::cluster::MadeOf;
 use crate::process::Newborn;
@@ -100,9 +101,8 @@ impl Implementation {
     /// This key-value service, with the Raft that it brings.
     #[must_use]
     pub const fn kv<K: KvNode>(self) -> Self {
-        let serve = |newborn: Newborn, max_raft_state| {
-            newborn.serve(&KvKind::<K>::new(max_raft_state))
-        };
+        let serve =
+            |newborn: Newborn, max_raft_state| newborn.serve(&KvKind::<K>::new(max_raft_state));
         Self { kv: Some(Kv { start: KvCluster::of_kv::<K>, serve }), ..self }
     }
 
@@ -124,6 +124,19 @@ pub enum Worlds {
     All,
     /// The simulated one only, and why.
     SimOnly(&'static str),
+    /// All but that of processes, and why.
+    InOneProcess(&'static str),
+}
+
+impl Worlds {
+    /// Why a test makes no sense in a world, if so.
+    pub fn reason_against(self, world: WorldKind) -> Option<&'static str> {
+        match self {
+            Self::SimOnly(reason) if world.is_real() => Some(reason),
+            Self::InOneProcess(reason) if world == WorldKind::Processes => Some(reason),
+            _ => None,
+        }
+    }
 }
 
 impl TestCase {
@@ -188,6 +201,12 @@ impl TestCase {
     #[must_use]
     pub const fn only_in_sim(self, reason: &'static str) -> Self {
         Self { worlds: Worlds::SimOnly(reason), ..self }
+    }
+
+    /// It makes no sense where each server is a process, and why.
+    #[must_use]
+    pub const fn not_with_processes(self, reason: &'static str) -> Self {
+        Self { worlds: Worlds::InOneProcess(reason), ..self }
     }
 
     /// It makes sense only for servers that use their disk's journal.

@@ -11,9 +11,9 @@ mod case;
 mod child;
 mod command;
 mod print;
-mod test_process;
 pub mod protocol;
 mod source_check;
+mod test_process;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -32,9 +32,9 @@ pub use child::simulate;
 pub(crate) use command::this_program;
 use command::{command_line, replay_command};
 use print::Printer;
+use protocol::{Batch, Description, Event, FailedRun, Report, Request};
 pub use test_process::describe as describe_exit;
 use test_process::{Ended, TestResult};
-use protocol::{Batch, Description, Event, FailedRun, Report, Request};
 
 use crate::{Summary, process};
 
@@ -238,10 +238,11 @@ impl Run {
     }
 
     fn one(&self, case: &'static TestCase) -> Verdict {
-        match (case.worlds, self.settings.world) {
-            (Worlds::SimOnly(reason), world) if world.is_real() => return Verdict::Skipped(reason),
-            _ if self.arguments.ignored => return Verdict::Skipped("it is not an ignored test"),
-            _ => {}
+        if let Some(reason) = case.worlds.reason_against(self.settings.world) {
+            return Verdict::Skipped(reason);
+        }
+        if self.arguments.ignored {
+            return Verdict::Skipped("it is not an ignored test");
         }
         let mut command = this_program();
         // Nobody reads them but people who look at a list of processes.

@@ -17,17 +17,18 @@ use std::ops::RangeInclusive;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
+use labrt::settings::WorldKind;
 use labrt::sync::Shared;
 use serde::{Deserialize, Serialize};
 
-use super::case::{TestCase, Worlds};
+use super::case::TestCase;
 use crate::Summary;
 
 /// The variable that holds a request, as JSON.
 pub const VARIABLE: &str = "LAB_REQUEST";
 
 /// Programs and targets of different versions do not understand each other.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What a test target is to do, instead of what its arguments say.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -79,10 +80,37 @@ pub struct TestInfo {
     pub mirrored: bool,
     /// Servers in its cluster.
     pub servers: usize,
-    /// Why it makes sense in `sim` only, if so.
-    pub only_in_sim: Option<String>,
+    /// Where it makes no sense.
+    pub skips: Vec<Skip>,
     /// Whether it makes sense only for servers that use their disk's journal.
     pub needs_journal: bool,
+}
+
+/// A world in which a test makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skip {
+    /// Its name.
+    pub world: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Skip {
+    fn all_of(case: &TestCase) -> Vec<Self> {
+        let skip = |world: &WorldKind| {
+            let reason = case.worlds.reason_against(*world)?.to_string();
+            Some(Self { world: world.name().to_string(), reason })
+        };
+        WorldKind::ALL.iter().filter_map(skip).collect()
+    }
+}
+
+impl TestInfo {
+    /// Why it makes no sense in a world, if so.
+    pub fn skipped_in(&self, world: WorldKind) -> Option<&str> {
+        let skip = self.skips.iter().find(|skip| skip.world == world.name())?;
+        Some(&skip.reason)
+    }
 }
 
 impl From<&TestCase> for TestInfo {
@@ -95,10 +123,7 @@ impl From<&TestCase> for TestInfo {
             points: case.points,
             mirrored: case.mirrored,
             servers: case.servers,
-            only_in_sim: match case.worlds {
-                Worlds::All => None,
-                Worlds::SimOnly(reason) => Some(reason.to_string()),
-            },
+            skips: Skip::all_of(case),
             needs_journal: case.needs_journal,
         }
     }
