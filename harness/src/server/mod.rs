@@ -265,17 +265,11 @@ impl<K: Kind> LocalServer<K> {
 
 impl<K: Kind> ServerHandle for LocalServer<K> {
     fn start(&self, command: Vec<u8>) -> Result<Option<(Index, Term)>, Gone> {
-        match self.ask(Request::Start(command))? {
-            Response::Started(started) => Ok(started),
-            other => unreachable!("the program answered Start with {other:?}"),
-        }
+        self.ask(Request::Start(command)).map(Response::started)
     }
 
     fn get_state(&self) -> Result<(Term, bool), Gone> {
-        match self.ask(Request::GetState)? {
-            Response::State(term, leader) => Ok((term, leader)),
-            other => unreachable!("the program answered GetState with {other:?}"),
-        }
+        self.ask(Request::GetState).map(Response::state)
     }
 
     fn kill(&self) -> Result<(), Gone> {

@@ -28,6 +28,24 @@ pub(crate) enum Response {
     Killed,
 }
 
+impl Response {
+    /// The answer to [`Request::Start`].
+    pub(crate) fn started(self) -> Option<(Index, Term)> {
+        match self {
+            Self::Started(started) => started,
+            other => unreachable!("the program answered Start with {other:?}"),
+        }
+    }
+
+    /// The answer to [`Request::GetState`].
+    pub(crate) fn state(self) -> (Term, bool) {
+        match self {
+            Self::State(term, leader) => (term, leader),
+            other => unreachable!("the program answered GetState with {other:?}"),
+        }
+    }
+}
+
 /// A request, with its number and the way back for its answer, which closes if the server dies.
 pub(crate) struct Call {
     pub(crate) number: u64,
