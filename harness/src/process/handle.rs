@@ -13,7 +13,7 @@ use labrt::group::Group;
 use labrt::sync::Shared;
 use labrt::thread::Builder;
 use labrt::trace::{self, EventKind};
-use labrt::{random, time};
+use labrt::{random, time, timer};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Site;
@@ -29,6 +29,8 @@ use crate::server::{
 const CALL_TIME: Duration = Duration::from_secs(15);
 /// A server that has said where it is can be connected to so soon.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
+/// Between two looks of the oracle. (Roles that last less long are seen in a simulated world.)
+const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
 /// A server that is a process of its own.
 pub(crate) struct ProcessServer {
@@ -353,7 +355,8 @@ impl Incarnation {
     }
 
     /// Has the oracle look. One look at a time is under way, so that orders do not pile up at a
-    /// server that is slow, or paused.
+    /// server that is slow, or paused; and the next one comes after a pause, for a look wakes five
+    /// threads, and a server under load would be looked at more than it works.
     fn look(&self) {
         let begins = self.seen.with(|seen| {
             seen.look_again = seen.looking;
@@ -364,13 +367,14 @@ impl Incarnation {
         }
     }
 
-    fn looked(&self) {
+    fn looked(self: &Arc<Self>) {
         let again = self.seen.with(|seen| {
             seen.looking = std::mem::take(&mut seen.look_again);
             seen.looking
         });
         if again {
-            self.order(ToServer::Look);
+            let looker = Arc::clone(self);
+            timer::after(LOOK_PAUSE, move || looker.order(ToServer::Look));
         }
     }
 

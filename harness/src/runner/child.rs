@@ -1,7 +1,7 @@
 //! The process that runs one test, over its seeds, and tells how it went.
 
 use std::panic::{self, AssertUnwindSafe};
-use std::process::{self, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +11,9 @@ use labrt::sim::{self, Config, Failure, Outcome, first_difference};
 use labrt::sync::Shared;
 use labrt::time::Instant;
 use labrt::{logger, random, thread, trace};
-use rustix::process::getppid;
 
 use super::case::{Implementation, TestCase};
-use super::command::replay_command;
+use super::command::{end_with_parent, replay_command};
 use super::protocol::{Batch, Event, FailedRun, Report};
 use crate::Summary;
 use crate::cluster::MadeOf;
@@ -23,8 +22,6 @@ use crate::cluster::MadeOf;
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 /// Threads of a crashed server must be gone so soon, on OS threads.
 const STRAGGLER_LIMIT: Duration = Duration::from_secs(5);
-/// How often a run in real time looks whether anybody waits for it.
-const PARENT_LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// The message of a run that another one of its seed does not agree with.
 pub(super) const NOT_DETERMINISTIC: &str = "not deterministic: two runs of one seed part";
@@ -74,17 +71,6 @@ pub(super) fn run(
         }
     }
     ExitCode::SUCCESS
-}
-
-/// A run in real time goes on for minutes, which is too long for one that nobody waits for any more.
-fn end_with_parent() {
-    let parent = getppid();
-    thread::spawn(move || {
-        while getppid() == parent {
-            thread::sleep(PARENT_LOOK_EVERY);
-        }
-        process::exit(1);
-    });
 }
 
 /// A run that passed: what it took, and the threads that could not be ended.

@@ -1,13 +1,38 @@
-//! The commands that run a test again: one for us, and one for a person.
+//! How this program is started again, by us or by a person, and ends with whoever started it.
 
 use std::env;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{self, Command};
+use std::time::Duration;
 
 use labrt::settings::Settings;
+use labrt::thread;
+use rustix::process::getppid;
 
 /// On Linux: the program that runs here, though another may have been built in its place since.
 const ITSELF: &str = "/proc/self/exe";
+
+/// How often it is looked whether anybody waits for what runs here.
+const PARENT_LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Has this process end when the one that started it does. (What runs in real time goes on for
+/// minutes, too long for nobody.)
+pub(super) fn end_with_parent() {
+    let parent = getppid();
+    thread::spawn(move || {
+        while getppid() == parent {
+            thread::sleep(PARENT_LOOK_EVERY);
+        }
+        process::exit(1);
+    });
+}
+
+/// The same, if that is Cargo. A person may start a program and go.
+pub(super) fn end_with_cargo() {
+    if env::var_os("CARGO_PKG_NAME").is_some() {
+        end_with_parent();
+    }
+}
 
 /// This program, as it is to be started again.
 pub(crate) fn this_program() -> Command {

@@ -30,7 +30,7 @@ use libtest_mimic::{Arguments, Trial};
 pub use case::{Body, Implementation, TestCase, Worlds};
 pub use child::simulate;
 pub(crate) use command::this_program;
-use command::{command_line, replay_command};
+use command::{command_line, end_with_cargo, replay_command};
 use print::Printer;
 use protocol::{Batch, Description, Event, FailedRun, Report, Request};
 pub use test_process::describe as describe_exit;
@@ -207,6 +207,9 @@ impl Run {
 
     /// Runs the tests side by side, and prints as they end.
     fn all(self: Arc<Self>, selected: &[&'static TestCase]) -> ExitCode {
+        if self.settings.world.is_real() {
+            end_with_cargo();
+        }
         let printer = Printer::begin(&self.settings, selected);
         let printer = Arc::new(Shared::new(printer));
         let queue = Arc::new(Shared::new(selected.iter().rev().copied().collect::<Vec<_>>()));
