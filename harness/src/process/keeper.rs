@@ -4,9 +4,10 @@
 //! them with the thread that has started them. But nobody would remove their files then; elsewhere,
 //! a server that is stopped would stay; and one that has just been started may not have been bound to
 //! that thread yet. So there is a keeper for each cluster, in a process group of its own, that no
-//! Ctrl-C reaches. It reads from a pipe which folder is to go and which processes are to, and when it
-//! has read to the end, it does that.
+//! Ctrl-C reaches. It was told which folder is to go, reads from a pipe which processes are to, and when
+//! it has read to the end, it does that.
 
+use std::env;
 use std::fs;
 use std::io::{self, BufRead as _, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -32,10 +33,9 @@ impl Keeper {
     /// # Errors
     /// If it cannot be started or told.
     pub(super) fn start(mut command: Command, folder: &Path) -> io::Result<Self> {
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
+        command.arg(folder).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
         let mut child = command.spawn()?;
-        let mut pipe = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        writeln!(pipe, "{}", folder.display())?;
+        let pipe = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
         Ok(Self { child, pipe: Shared::new(Some(pipe)) })
     }
 
@@ -61,10 +61,11 @@ impl Drop for Keeper {
 
 /// The keeper's process.
 pub(super) fn keep() -> ExitCode {
-    let mut lines = io::stdin().lock().lines().map_while(Result::ok);
-    let Some(folder) = lines.next().map(PathBuf::from) else { return ExitCode::FAILURE };
+    let Some(folder) = env::args_os().next_back().map(PathBuf::from) else {
+        return ExitCode::FAILURE;
+    };
     let mut kept: Vec<Process> = Vec::new();
-    for line in lines {
+    for line in io::stdin().lock().lines().map_while(Result::ok) {
         // Those that have ended since need no keeping.
         kept.retain(Process::is_there);
         kept.extend(line.parse().ok().and_then(Process::of));
