@@ -18,13 +18,17 @@
 //! | `keep.rs`, `interrupt.rs` | what sees to it that nothing is left behind |
 //! | `stats.rs` | medians, ranks, spreads |
 
+#[cfg_attr(not(feature = "etcd"), path = "no_etcd.rs")]
+mod etcd;
 mod failover;
 mod interrupt;
 mod keep;
+mod load;
 mod place;
 mod put;
 mod service;
 mod stats;
+mod throughput;
 mod yardstick;
 
 use std::process::ExitCode;
@@ -45,6 +49,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Put(put::Args),
+    Throughput(throughput::Args),
     Failover(failover::Args),
     #[command(hide = true)]
     Keep(keep::Args),
@@ -59,6 +64,7 @@ fn main() -> ExitCode {
     let Arguments { command, check } = Arguments::parse();
     let outcome = match command {
         Command::Put(args) => put::run(&args),
+        Command::Throughput(args) => throughput::run(&args),
         Command::Failover(args) => failover::run(&args),
         Command::Keep(args) => keep::run(&args),
         Command::Echo => yardstick::echo(),
