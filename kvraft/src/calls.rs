@@ -1,15 +1,15 @@
-//! A client's calls: each on a thread of its own, so that the client can turn to another server
-//! while one of them hangs.
+//! A client's calls, of which it can leave one that hangs, and turn to another server.
 //!
-//! A call may take as long as a server is paused, and cannot be taken back. So the client waits
-//! for news from any of its calls, and knows them by their number. News of a call that it does not
-//! wait for any more is still news, if the call is about the same request: whichever copy of it is
-//! answered, the answer is the same.
+//! A call may take as long as a server is paused, and cannot be taken back. Most are answered at once,
+//! though, by the only server that was asked: so the client's own thread makes a call and waits for
+//! it. When it turns elsewhere, another thread goes on waiting for the call that hangs. From then on
+//! there may be news from any of the client's calls, and it knows them by their number. News of a
+//! call that it does not wait for any more is still news, if the call is about the same request:
+//! whichever copy of it is answered, the answer is the same.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use labrpc::{ClientEnd, RpcError};
+use labrpc::{ClientEnd, Pending, RpcError};
 use labrt::channel::{self, Receiver, Sender};
 use labrt::pool::Pool;
 
@@ -37,8 +37,18 @@ pub(crate) struct Calls<S: StateMachine> {
     calls: CallId,
     /// How many calls there are at each server.
     open: Vec<usize>,
+    /// The last call, while the client's own thread waits for it.
+    last: Option<Begun<S>>,
+    /// How the others end.
     tell: Sender<News<S>>,
     news: Receiver<News<S>>,
+}
+
+/// A call under way.
+struct Begun<S: StateMachine> {
+    call: CallId,
+    server: usize,
+    reply: Pending<ReplyOf<S>>,
 }
 
 impl<S: StateMachine> Calls<S> {
@@ -46,7 +56,7 @@ impl<S: StateMachine> Calls<S> {
         let (tell, news) = channel::unbounded();
         let open = vec![0; servers.len()];
         let callers = Pool::in_current_group("call");
-        Self { servers, callers, calls: 0, open, tell, news }
+        Self { servers, callers, calls: 0, open, last: None, tell, news }
     }
 
     /// The number that the next call will have.
@@ -59,26 +69,43 @@ impl<S: StateMachine> Calls<S> {
         self.open[server] < HANGING_MAX
     }
 
-    pub(crate) fn call(&mut self, server: usize, request: &Arc<RequestOf<S>>) -> CallId {
+    pub(crate) fn call(&mut self, server: usize, request: &RequestOf<S>) -> CallId {
+        self.leave_last();
         self.calls += 1;
         self.open[server] += 1;
-        let call = self.calls;
-        let (end, request, tell) =
-            (self.servers[server].clone(), Arc::clone(request), self.tell.clone());
-        self.callers.run(move || {
-            let reply = end.call(SERVICE, METHOD, &*request);
-            // A client that is gone needs no news.
-            let _ = tell.send(News { call, server, reply });
-        });
+        let (call, reply) = (self.calls, self.servers[server].start(SERVICE, METHOD, request));
+        self.last = Some(Begun { call, server, reply });
         call
     }
 
     /// Waits for news of any call; none within `limit`.
     pub(crate) fn wait(&mut self, limit: Duration) -> Option<News<S>> {
-        // This end holds a sender itself, so only the time can run out.
-        let news = self.news.recv_timeout(limit).ok()?;
+        let is_alone = self.open.iter().sum::<usize>() == 1;
+        let news = match &mut self.last {
+            Some(Begun { call, server, reply }) if is_alone => {
+                let reply = reply.wait_for(limit)?;
+                let (call, server) = (*call, *server);
+                self.last = None;
+                News { call, server, reply }
+            }
+            _ => {
+                self.leave_last();
+                // This end holds a sender itself, so only the time can run out.
+                self.news.recv_timeout(limit).ok()?
+            }
+        };
         self.open[news.server] -= 1;
         Some(news)
+    }
+
+    /// Leaves the last call to a thread of its own.
+    fn leave_last(&mut self) {
+        let Some(Begun { call, server, reply }) = self.last.take() else { return };
+        let tell = self.tell.clone();
+        self.callers.run(move || {
+            // A client that is gone needs no news.
+            let _ = tell.send(News { call, server, reply: reply.wait() });
+        });
     }
 }
 

@@ -1,7 +1,6 @@
 //! The client: it has a request carried out exactly once, whatever becomes of the servers.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use contract::ClerkError;
@@ -128,7 +127,6 @@ impl<S: StateMachine> Client<S> {
         turns: u32,
     ) -> Result<Option<ReplyOf<S>>, ClerkError> {
         wire::check_size(&request)?;
-        let request = Arc::new(request);
         let first_call = self.calls.next_id();
         let mut turns_left = turns;
         while turns_left > 0 {

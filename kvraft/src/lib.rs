@@ -33,7 +33,7 @@
 //! **The client** (`client.rs`) asks the server that answered it last, and if that one does not,
 //! the others (`search.rs`). A server that does not lead says so, and names the one it takes for
 //! the leader. A server that hangs is left after a time that adapts to what answers usually take
-//! (`patience.rs`); its call goes on by itself on its own thread (`calls.rs`), and if it is answered
+//! (`patience.rs`); its call goes on by itself, on a thread of its own (`calls.rs`), and if it is answered
 //! after all, the answer is as good as any other. The client goes on until there is one.
 //!
 //! **The handler** (`server.rs`) leaves the command with those that gather (`in_flight.rs`). If no

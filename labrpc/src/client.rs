@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use labgob::{DecodeError, EncodeError};
 use serde::Serialize;
@@ -62,21 +63,38 @@ pub trait Transport: Send + Sync {
         args: Vec<u8>,
     ) -> Result<Vec<u8>, RpcError>;
 
-    /// Begins a call; whoever wants its answer runs what is given back, which blocks. Unless a
+    /// Begins a call; whoever wants its answer asks what is given back, which blocks. Unless a
     /// transport knows better, the answer is waited for here.
-    fn start(&self, service: &'static str, method: &'static str, args: Vec<u8>) -> Started {
-        let answer = self.call(service, method, args);
-        Box::new(move || answer)
+    fn start(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        args: Vec<u8>,
+    ) -> Box<dyn Started> {
+        Box::new(Ended(Some(self.call(service, method, args))))
     }
 }
 
-/// Waits for the answer of a call that was begun.
-pub type Started = Box<dyn FnOnce() -> Result<Vec<u8>, RpcError> + Send>;
+/// A call that was begun, for whoever wants its answer.
+pub trait Started: Send {
+    /// Blocks for the answer, for `limit` at most if there is one. None if it has not come; once it
+    /// has, there is no other.
+    fn wait(&mut self, limit: Option<Duration>) -> Option<Result<Vec<u8>, RpcError>>;
+}
+
+/// A call whose answer is there.
+struct Ended(Option<Result<Vec<u8>, RpcError>>);
+
+impl Started for Ended {
+    fn wait(&mut self, _: Option<Duration>) -> Option<Result<Vec<u8>, RpcError>> {
+        self.0.take()
+    }
+}
 
 /// A call that was begun ([`ClientEnd::start`]). Dropped, its answer is of no interest any more.
 #[must_use = "a call that nobody waits for may fail, and nobody hears of it"]
 pub struct Pending<Reply> {
-    started: Started,
+    started: Box<dyn Started>,
     service: &'static str,
     method: &'static str,
     reply: PhantomData<fn() -> Reply>,
@@ -87,9 +105,17 @@ impl<Reply: DeserializeOwned> Pending<Reply> {
     ///
     /// # Errors
     /// As for [`ClientEnd::call`].
-    pub fn wait(self) -> Result<Reply, RpcError> {
-        let Self { started, service, method, .. } = self;
-        decode_reply(service, method, started())
+    pub fn wait(mut self) -> Result<Reply, RpcError> {
+        let answer = self.started.wait(None).unwrap_or(Err(RpcError::Lost));
+        decode_reply(self.service, self.method, answer)
+    }
+
+    /// Blocks for the reply, for so long at most. None if it has not come: then it can be waited for
+    /// again. There is one reply, and after it no other.
+    #[must_use = "the reply comes but once"]
+    pub fn wait_for(&mut self, limit: Duration) -> Option<Result<Reply, RpcError>> {
+        let answer = self.started.wait(Some(limit))?;
+        Some(decode_reply(self.service, self.method, answer))
     }
 }
 
@@ -152,7 +178,7 @@ impl ClientEnd {
     {
         let started = match labgob::encode(args) {
             Ok(args) => self.0.start(service, method, args),
-            Err(error) => Box::new(move || Err(error.into())),
+            Err(error) => Box::new(Ended(Some(Err(error.into())))),
         };
         Pending { started, service, method, reply: PhantomData }
     }

@@ -111,6 +111,22 @@ fn calls_that_are_started_are_under_way_together() {
 }
 
 #[test]
+fn a_call_can_be_waited_for_again_and_again() {
+    in_sim(|| {
+        let world = world();
+        let end = world.network.client_end(0, 1);
+        let mut call = end.start::<u64, u64>("Echo", "slow", &100);
+        let (replies, took) = timed(|| [(); 4].map(|()| call.wait_for(ms(20))));
+        assert_eq!(replies, [(); 4].map(|()| None));
+        assert!(took >= ms(80), "each waited its time: {took:?}");
+        assert_eq!(call.wait_for(ms(10_000)), Some(Ok(100)));
+        world.group.crash();
+        let mut call = end.start::<u64, u64>("Echo", "slow", &100);
+        assert_eq!(call.wait_for(ms(10_000)), Some(Err(RpcError::Lost)));
+    });
+}
+
+#[test]
 fn a_reliable_call_takes_between_0_4_and_2_ms_in_virtual_time() {
     in_sim(|| {
         let world = world();

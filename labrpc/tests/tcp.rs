@@ -54,6 +54,33 @@ fn one_thread_can_have_many_calls_in_flight() {
 }
 
 #[test]
+fn a_call_can_be_waited_for_again_and_again_until_there_is_an_answer_or_none_will_come() {
+    let world = World::new(&Limits::default());
+    let (client, _echo) = world.client();
+    let start = |number: u64| client.end().start::<u64, u64>("Echo", "wait", &number);
+    // A second one, so that nothing is sent but by whoever waits.
+    let (_first, mut second) = (start(1), start(2));
+    assert_eq!(second.wait_for(Duration::from_millis(1)), None);
+    (0..2).for_each(|_| assert!(world.gate.begun.recv().is_ok(), "it was sent"));
+    assert_eq!(second.wait_for(Duration::from_millis(1)), None);
+    (0..2).for_each(|_| world.gate.open.send(()).expect("handlers wait"));
+    assert_eq!(second.wait_for(FOR_EVER), Some(Ok(2)));
+    let mut third = start(3);
+    world.server.close();
+    assert_eq!(third.wait_for(FOR_EVER), Some(Err(RpcError::Lost)));
+}
+
+#[test]
+fn a_call_is_lost_after_its_time_however_long_somebody_would_wait() {
+    let world = World::new(&Limits::default());
+    let options = Options { call_time: Duration::from_millis(20), ..Options::default() };
+    let (client, _echo) = connected(world.server.local_addr(), &options);
+    let mut call = client.end().start::<u64, u64>("Echo", "wait", &1);
+    assert_eq!(call.wait_for(FOR_EVER), Some(Err(RpcError::Lost)));
+    world.gate.open.send(()).expect("the handler waits");
+}
+
+#[test]
 fn a_call_that_nobody_waits_for_is_sent_nevertheless() {
     // Nothing else is ever sent, that it could go with.
     let limits = Limits { idle_time: FOR_EVER, ..Limits::default() };

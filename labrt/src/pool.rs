@@ -8,8 +8,10 @@ use crate::group::Group;
 use crate::sync::Shared;
 use crate::thread::Builder;
 
-/// Idle threads kept; beyond that they end.
-const IDLE_MAX: usize = 32;
+/// Idle threads kept; beyond that they end. So many have been busy at the same time before, and may
+/// be again in a moment: requests that wait for the same write to a disk come and go together, and
+/// to start a thread for each takes longer than most else that is done for it.
+const IDLE_MAX: usize = 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 

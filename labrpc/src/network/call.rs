@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use labrt::channel::{self, Receiver, Sender};
+use labrt::channel::{self, Receiver, RecvTimeoutError, Sender};
 use labrt::sync::Shared;
 use labrt::trace::{self, EventKind};
 use labrt::{thread, timer};
@@ -50,10 +50,29 @@ impl Transport for Route {
         self.pass_on(service.into(), method.into(), args)
     }
 
-    fn start(&self, service: &'static str, method: &'static str, args: Vec<u8>) -> Started {
-        match self.send(service.into(), method.into(), args) {
-            Some(answer) => Box::new(move || wait(&answer)),
-            None => Box::new(|| Err(RpcError::Lost)),
+    fn start(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        args: Vec<u8>,
+    ) -> Box<dyn Started> {
+        Box::new(Sent(self.send(service.into(), method.into(), args)))
+    }
+}
+
+/// Where the answer comes; nowhere if the network is gone.
+struct Sent(Option<Receiver<Answer>>);
+
+impl Started for Sent {
+    fn wait(&mut self, limit: Option<Duration>) -> Option<Answer> {
+        match (&self.0, limit) {
+            (None, _) => Some(Err(RpcError::Lost)),
+            (Some(answer), None) => Some(wait(answer)),
+            (Some(answer), Some(limit)) => match answer.recv_timeout(limit) {
+                Ok(answer) => Some(answer),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Err(RpcError::Lost)),
+            },
         }
     }
 }

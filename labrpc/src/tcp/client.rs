@@ -114,15 +114,28 @@ impl Transport for Client {
         self.pass_on(&Request { service, method, args: &args })
     }
 
-    fn start(&self, service: &'static str, method: &'static str, args: Vec<u8>) -> Started {
-        match self.open(&Request { service, method, args: &args }) {
-            Ok(mut call) => {
-                if call.is_alone || call.waiting_bytes >= FLUSH_BYTES {
-                    call.flush();
-                }
-                Box::new(move || call.wait())
-            }
-            Err(error) => Box::new(move || Err(error)),
+    fn start(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        args: Vec<u8>,
+    ) -> Box<dyn Started> {
+        let mut begun = self.open(&Request { service, method, args: &args });
+        if let Ok(call) = &mut begun
+            && (call.is_alone || call.waiting_bytes >= FLUSH_BYTES)
+        {
+            call.flush();
+        }
+        Box::new(begun)
+    }
+}
+
+/// A call under way, or why it is not.
+impl Started for Result<Open, RpcError> {
+    fn wait(&mut self, limit: Option<Duration>) -> Option<Answer> {
+        match self {
+            Ok(call) => call.wait(limit),
+            Err(error) => Some(Err(error.clone())),
         }
     }
 }
@@ -132,7 +145,7 @@ impl Client {
     pub(super) fn pass_on(&self, request: &Request<'_>) -> Answer {
         let mut call = self.open(request)?;
         call.flush();
-        call.wait()
+        call.wait(None).unwrap_or(Err(RpcError::Lost))
     }
 
     /// Begins a call. Its frame is left in the connection's buffer.
@@ -319,15 +332,17 @@ impl Open {
         }
     }
 
-    fn wait(mut self) -> Answer {
+    /// Waits until there is an answer, or there will be none any more; not beyond the limit.
+    fn wait(&mut self, limit: Option<Duration>) -> Option<Answer> {
+        self.waiting_bytes = 0;
         if let Some(answer) = self.slot.take() {
             // It was sent, and those behind it may go together with the next ones.
-            self.waiting_bytes = 0;
-            return answer;
+            return Some(answer);
         }
         self.calls.connection.flush();
-        self.waiting_bytes = 0;
-        self.slot.wait(self.deadline, self.is_alone).unwrap_or(Err(RpcError::Lost))
+        let until = limit.map_or(self.deadline, |limit| self.deadline.min(Instant::now() + limit));
+        let answer = self.slot.wait(until, self.is_alone);
+        answer.or_else(|| (until == self.deadline).then_some(Err(RpcError::Lost)))
     }
 }
 

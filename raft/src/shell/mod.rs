@@ -25,7 +25,7 @@
 //! | applier | something committed, then the service | nothing | `applier.rs` |
 //! | the service's own, in `snapshot` | the disk writer | `Node::compact` | `shared.rs` |
 //! | the service's own, in `read_index` or `transfer_leadership` | the core's answer | the question | `shared.rs` |
-//! | handler, one per request | the core's answer | `Request` | `rpc.rs` |
+//! | handler, one per request | the disk, the core's answer | `Request`, `Persisted` | `rpc.rs` |
 //! | caller, one per call | the peer | `Reply` | `rpc.rs` |
 //!
 //! **The ticker** sleeps until the deadline it last saw. A step that moves the deadline to an
@@ -35,7 +35,8 @@
 //! **The writer** takes all updates that have come since it last looked, appends each to the
 //! journal as a record, and has the disk sync once (group commit). Every update has to get there,
 //! and in order, for each says what *changed*. While the disk works the server goes on; what it
-//! wants to say meanwhile the core holds back until the write is done.
+//! wants to say meanwhile the core holds back until the write is done. One thread at a time is at the
+//! disk: the writer, or a handler.
 //!
 //! **The applier** has a place in the log and takes what comes after it, one committed entry at a
 //! time, when the service is ready for it: nothing is queued for a slow service but what is in the
@@ -44,10 +45,13 @@
 //! may call this server meanwhile, which is why no lock is held.
 //!
 //! **A handler** takes the core's answer from the step that its request was. If a write stands
-//! before the answer, the handler leaves a channel and blocks until it comes through.
+//! before the answer, the handler leaves a channel and blocks until it comes through. If nobody is at
+//! the disk, it does that write itself first, as it has to wait for it anyway: to have the writer woken,
+//! and to be woken by it, would take a follower about as long as half the write does.
 //!
-//! **A caller** makes a call, brings the reply, and goes on with the call that follows from it: a
-//! chain of AppendEntries to one peer stays on one thread. A call to a dead server may block for
+//! **A caller** waits for the reply to a call, brings it, and goes on with the call that follows from
+//! it: a chain of AppendEntries to one peer stays on one thread. The call itself leaves with the
+//! thread whose step wanted it, as to begin one never blocks. A call to a dead server may block for
 //! seconds, and heartbeats are due every 100 ms all the same, to that server too, so no call may
 //! wait for another: each call that the core wants beside that has a thread of its own. The threads
 //! come from a pool, and hardly ever does one have to be spawned. A call that fails is no input:
@@ -56,8 +60,8 @@
 //! # One command, from `start` to the service
 //!
 //! `start` has the core append it, and returns its index and term at once. The step leaves an
-//! update to the writer, and calls to callers. Followers' handlers have their cores compare and
-//! store, and wait for their own writers. The reply comes back with a caller; as soon as a majority
+//! update to the writer, sends the calls, and leaves their replies to callers. Followers' handlers
+//! have their cores compare and store, and write that. The reply comes back with a caller; as soon as a majority
 //! is durable that step moves the commit index, and wakes the applier. The followers' appliers
 //! follow with the next AppendEntries.
 //!

@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use labrpc::ClientEnd;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use super::Raft;
 use super::profile::Profile;
 use super::shared::Shell;
@@ -76,28 +80,48 @@ pub(super) struct Call {
     pub(super) request: Request,
 }
 
-/// Makes a call, and then those that follow from the replies, for as long as that takes. So a
-/// chain of AppendEntries to one peer needs no change of thread.
-pub(super) fn call(shell: &Arc<Shell>, first: Call) {
-    let mut next = Some(first);
-    while let Some(Call { to, call, request }) = next {
-        let reply = ask(&shell.peers[to], &request);
-        next = reply.and_then(|reply| {
-            shell.step_and_keep_call(Input::Reply { from: to, call, request, reply })
-        });
-    }
+/// A call that has left.
+pub(super) struct Begun {
+    call: Call,
+    answer: Answer,
 }
 
-/// The peer's answer, if one comes. Why none came makes no difference to Raft; what tells of a
-/// mistake in the code is logged where it is noticed.
-fn ask(peer: &RaftRpcClient, request: &Request) -> Option<Reply> {
-    match request {
-        Request::PreVote(args) => peer.pre_vote(args).ok()?.map(Reply::PreVote),
-        Request::RequestVote(args) => peer.request_vote(args).ok()?.map(Reply::RequestVote),
-        Request::AppendEntries(args) => peer.append_entries(args).ok()?.map(Reply::AppendEntries),
+/// Blocks for the peer's answer, if one comes. Why none came makes no difference to Raft; what tells
+/// of a mistake in the code is logged where it is noticed.
+type Answer = Box<dyn FnOnce() -> Option<Reply> + Send>;
+
+/// Begins a call, on whichever thread wants it: the request leaves without a change of thread.
+pub(super) fn begin(shell: &Shell, call: Call) -> Begun {
+    let peer = &shell.peers[call.to];
+    let answer = match &call.request {
+        Request::PreVote(args) => ask(peer, "pre_vote", args, Reply::PreVote),
+        Request::RequestVote(args) => ask(peer, "request_vote", args, Reply::RequestVote),
+        Request::AppendEntries(args) => ask(peer, "append_entries", args, Reply::AppendEntries),
         Request::InstallSnapshot(args) => {
-            peer.install_snapshot(args).ok()?.map(Reply::InstallSnapshot)
+            ask(peer, "install_snapshot", args, Reply::InstallSnapshot)
         }
-        Request::TimeoutNow(args) => peer.timeout_now(args).ok()?.map(Reply::TimeoutNow),
+        Request::TimeoutNow(args) => ask(peer, "timeout_now", args, Reply::TimeoutNow),
+    };
+    Begun { call, answer }
+}
+
+fn ask<A: Serialize, R: DeserializeOwned + 'static>(
+    peer: &ClientEnd,
+    method: &'static str,
+    args: &A,
+    reply: fn(R) -> Reply,
+) -> Answer {
+    let pending = peer.start::<A, Option<R>>("RaftRpc", method, args);
+    Box::new(move || pending.wait().ok()?.map(reply))
+}
+
+/// Waits for a call's answer, and makes those calls that follow from it, for as long as that takes.
+/// So a chain of AppendEntries to one peer needs no change of thread.
+pub(super) fn follow(shell: &Arc<Shell>, first: Begun) {
+    let mut next = Some(first);
+    while let Some(Begun { call: Call { to, call, request }, answer }) = next {
+        next = answer().and_then(|reply| {
+            shell.step_and_keep_call(Input::Reply { from: to, call, request, reply })
+        });
     }
 }

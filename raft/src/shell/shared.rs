@@ -12,13 +12,13 @@ use labrt::random::{self, Rng};
 use labrt::sync::{Condvar, Mutex};
 use labrt::time::Instant;
 
-use super::rpc::{self, Call, RaftRpcClient};
+use super::rpc::{self, Begun};
 use super::state::{Answer, State, ToDo, View};
 use super::writer;
 use crate::core::{Config, Input, Moment, Node, Reply, Request, ServerId, SnapshotData, WriteId};
 
 pub(super) struct Shell {
-    pub(super) peers: Vec<RaftRpcClient>,
+    pub(super) peers: Vec<ClientEnd>,
     pub(super) disk: Disk,
     pub(super) journal: Journal,
     /// The zero of the core's clock.
@@ -47,7 +47,7 @@ impl Shell {
         View::of(&node).tell_start();
         let (state, death) = State::new(node);
         Self {
-            peers: peers.into_iter().map(RaftRpcClient::new).collect(),
+            peers,
             disk,
             journal,
             started,
@@ -130,9 +130,15 @@ impl Shell {
         }
     }
 
-    /// The writer has made this write durable.
+    /// Whoever was at the disk has made this write durable.
     pub(super) fn persisted(self: &Arc<Self>, write: WriteId) {
-        self.step(Input::Persisted { write });
+        let mut state = self.state.lock();
+        if state.is_killed() {
+            return;
+        }
+        let todo = state.persisted(moment(self.started), write);
+        drop(state);
+        self.carry_out(todo);
         self.written.notify_all();
     }
 
@@ -153,25 +159,36 @@ impl Shell {
 
     /// Gives the core a peer's reply, and does what it wants done, but for one call: that is left
     /// to the thread that brought the reply.
-    pub(super) fn step_and_keep_call(self: &Arc<Self>, input: Input) -> Option<Call> {
+    pub(super) fn step_and_keep_call(self: &Arc<Self>, input: Input) -> Option<Begun> {
         let mut todo = self.step_only(input);
-        let call = todo.calls.pop();
+        let call = todo.calls.pop().map(|call| rpc::begin(self, call));
         self.carry_out(todo);
         call
     }
 
-    /// Gives the core a request; no answer once the server is killed.
+    /// Gives the core a request; no answer once the server is killed. If the answer has to wait for
+    /// the disk and nobody is there, the thread that would wait goes there itself: that spares two
+    /// changes of threads.
     pub(super) fn request(self: &Arc<Self>, request: Request) -> Option<Reply> {
         let mut state = self.state.lock();
         if state.is_killed() {
             return None;
         }
-        let (answer, todo) = state.request(moment(self.started), request.sender(), request);
+        let (answer, mut todo) = state.request(moment(self.started), request.sender(), request);
         drop(state);
-        self.carry_out(todo);
         match answer {
-            Answer::Now(reply) => Some(reply),
-            Answer::Later(answer) => answer.recv().ok(),
+            Answer::Now(reply) => {
+                self.carry_out(todo);
+                Some(reply)
+            }
+            Answer::Later(answer) => {
+                let writes = std::mem::take(&mut todo.wake_writer);
+                self.carry_out(todo);
+                if writes {
+                    writer::write_waiting(self);
+                }
+                answer.recv().ok()
+            }
         }
     }
 
@@ -186,18 +203,20 @@ impl Shell {
     }
 
     fn carry_out(self: &Arc<Self>, todo: ToDo) {
-        if todo.wake_ticker {
-            self.deadline_moved.notify_one();
-        }
-        if todo.wake_writer {
-            self.to_write.notify_one();
-        }
         if todo.wake_applier {
             self.to_apply.notify_one();
         }
-        for call in todo.calls {
+        // They leave before the writer takes the processor: it is the peers who take longer.
+        let begun: Vec<Begun> = todo.calls.into_iter().map(|call| rpc::begin(self, call)).collect();
+        if todo.wake_writer {
+            self.to_write.notify_one();
+        }
+        if todo.wake_ticker {
+            self.deadline_moved.notify_one();
+        }
+        for call in begun {
             let shell = Arc::clone(self);
-            self.callers.run(move || rpc::call(&shell, call));
+            self.callers.run(move || rpc::follow(&shell, call));
         }
     }
 

@@ -9,6 +9,7 @@ use labrt::channel::{self, Receiver, Sender};
 use labrt::trace;
 
 use super::rpc::Call;
+use super::writer::SizeLimit;
 use crate::core::{
     Command, Effect, Index, Input, LogPosition, Moment, Node, Reply, Request, RequestId, RoleKind,
     ServerId, SnapshotData, Term, ToApply, Update, WriteId,
@@ -25,6 +26,9 @@ pub(super) struct State {
     handing_over: BTreeMap<RequestId, Sender<bool>>,
     requests: u64,
     unwritten: Unwritten,
+    /// Whether somebody is at the disk. Writes go there one after the other.
+    writing: bool,
+    pub(super) size_limit: SizeLimit,
     /// Up to where the service has been told what to apply, or is being told just now.
     told: Index,
     /// What the last step wants done; empty between steps, and kept for its memory.
@@ -69,6 +73,8 @@ impl State {
             handing_over: BTreeMap::new(),
             requests: 0,
             unwritten: Unwritten::default(),
+            writing: false,
+            size_limit: SizeLimit::default(),
             told: node.snapshot().last.index,
             effects: Vec::new(),
             life: Some(life),
@@ -89,9 +95,20 @@ impl State {
         self.handing_over.clear();
     }
 
-    /// All that is to be written, if there is something.
+    /// All that is to be written, if there is something and nobody is writing. Whoever takes it
+    /// writes it, and then says so ([`persisted`](Self::persisted)).
     pub(super) fn take_unwritten(&mut self) -> Option<Unwritten> {
-        (!self.unwritten.updates.is_empty()).then(|| std::mem::take(&mut self.unwritten))
+        let is_taken = !self.writing && !self.unwritten.updates.is_empty();
+        self.writing |= is_taken;
+        is_taken.then(|| std::mem::take(&mut self.unwritten))
+    }
+
+    /// What was taken is durable. What came meanwhile is left to the writer.
+    pub(super) fn persisted(&mut self, moment: Moment, write: WriteId) -> ToDo {
+        self.writing = false;
+        let mut todo = self.step(moment, Input::Persisted { write });
+        todo.wake_writer = !self.unwritten.updates.is_empty();
+        todo
     }
 
     /// What the service is to be told after `last_applied`, if it is there yet.
@@ -222,8 +239,9 @@ impl State {
             Effect::Read { id, index } => tell(&mut self.reading, id, index),
             Effect::Transfer { id, ceased } => tell(&mut self.handing_over, id, ceased),
             Effect::Persist { write, update } => {
-                // A writer that has something to take needs no second call.
-                todo.wake_writer |= self.unwritten.updates.is_empty();
+                // A writer that has something to take needs no second call, and who is writing
+                // looks again.
+                todo.wake_writer |= !self.writing && self.unwritten.updates.is_empty();
                 self.unwritten.updates.push(update);
                 self.unwritten.last = write;
             }

@@ -54,10 +54,59 @@ enum Content {
     Everything(PersistentState),
 }
 
-/// Writes what the core wants written, until the server is killed or the disk fails.
+/// Writes what the core wants written and nobody else writes, until the server is killed or the
+/// disk fails.
 pub(super) fn run(shell: &Arc<Shell>) {
-    let mut size_limit = SizeLimit::default();
-    while let Some(Work { content, last }) = wait_for_work(shell, &mut size_limit) {
+    while let Some(work) = wait_for_work(shell) {
+        work.carry_out(shell);
+    }
+}
+
+/// Writes what waits to be written, if nobody else is at that.
+pub(super) fn write_waiting(shell: &Arc<Shell>) {
+    let size = shell.disk.raft_state_size();
+    let work = next_work(&mut shell.state.lock(), size);
+    work.into_iter().for_each(|work| work.carry_out(shell));
+}
+
+/// Waits for something to write; none once the server is killed.
+fn wait_for_work(shell: &Shell) -> Option<Work> {
+    let size = shell.disk.raft_state_size();
+    let mut state = shell.state.lock();
+    while !state.is_killed() {
+        let work = next_work(&mut state, size);
+        if work.is_some() {
+            return work;
+        }
+        if !shell.to_write.wait_or_end(&mut state) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Takes what is to be written, while the journal has so many bytes.
+fn next_work(state: &mut State, size: usize) -> Option<Work> {
+    if state.is_killed() {
+        return None;
+    }
+    let Unwritten { updates, last } = state.take_unwritten()?;
+    let is_snapshot = updates.iter().any(|update| update.snapshot.is_some());
+    let mut size_limit = std::mem::take(&mut state.size_limit);
+    size_limit.note(&updates, state.node.log().last().index);
+    let content = if is_snapshot || size_limit.is_passed(state, size) {
+        // The core is ahead of what was taken by nothing: the lock is held.
+        Content::Everything(state.node.persistent_state())
+    } else {
+        Content::Updates(updates)
+    };
+    state.size_limit = size_limit;
+    Some(Work { content, last })
+}
+
+impl Work {
+    fn carry_out(self, shell: &Arc<Shell>) {
+        let Self { content, last } = self;
         if let Err(error) = content.write(&shell.journal) {
             // Nobody knows what is on the disk now, so nothing may be said any more.
             log::error!(target: "persist", "{error}: this server stops");
@@ -68,33 +117,10 @@ pub(super) fn run(shell: &Arc<Shell>) {
     }
 }
 
-/// Waits for something to write; none once the server is killed.
-fn wait_for_work(shell: &Shell, size_limit: &mut SizeLimit) -> Option<Work> {
-    let size = shell.disk.raft_state_size();
-    let mut state = shell.state.lock();
-    while !state.is_killed() {
-        if let Some(Unwritten { updates, last }) = state.take_unwritten() {
-            let is_snapshot = updates.iter().any(|update| update.snapshot.is_some());
-            size_limit.note(&updates, state.node.log().last().index);
-            let content = if is_snapshot || size_limit.is_passed(&state, size) {
-                // The core is ahead of what was taken by nothing: the lock is held.
-                Content::Everything(state.node.persistent_state())
-            } else {
-                Content::Updates(updates)
-            };
-            return Some(Work { content, last });
-        }
-        if !shell.to_write.wait_or_end(&mut state) {
-            return None;
-        }
-    }
-    None
-}
-
 /// How large a journal may be before it is worth rewriting: what there is of live bytes is counted
 /// only when the last count's limit is passed.
 #[derive(Default)]
-struct SizeLimit {
+pub(super) struct SizeLimit {
     bytes: usize,
     /// Where the log ended when it was last looked at.
     last_log_index: Index,

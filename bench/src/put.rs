@@ -1,0 +1,119 @@
+//! One client, one put at a time: how long until it is on a majority of disks, and acknowledged.
+//!
+//! It cannot be faster than this: the client asks the leader and hears its answer, the leader asks a
+//! follower and hears its answer, and the follower (the leader too, at the same time) waits for its disk.
+//! That is two round trips and one sync, and that is the yardstick.
+
+use contract::Clerk as _;
+use kvraft::KvClerk;
+use labrt::time::Instant;
+use tempfile::TempDir;
+
+use crate::place::Place;
+use crate::service::Cluster;
+use crate::stats::{Sorted, millis};
+use crate::yardstick::{Disk, Echo};
+use crate::{Outcome, interrupt};
+
+/// How long one put takes, against a write to the disk and two round trips.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How often the three are measured in turns
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rounds: u32,
+    /// How many puts, writes and round trips make a round
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    each: u32,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// So many times the yardstick a put may take.
+const GOAL: f64 = 2.5;
+
+const KEY: &str = "sixteen bytes id";
+const VALUE_BYTES: usize = 256;
+
+/// The medians of one round, in milliseconds.
+struct Round {
+    put: f64,
+    sync: f64,
+    trip: f64,
+}
+
+impl Round {
+    fn ratio(&self) -> f64 {
+        self.put / (self.sync + 2.0 * self.trip)
+    }
+}
+
+struct Bench {
+    clerk: KvClerk,
+    disk: Disk,
+    echo: Echo,
+    value: String,
+    each: u32,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    interrupt::watch()?;
+    let kvraft = args.place.kvraft()?;
+    let folder: TempDir = args.place.folder()?;
+    let cluster = Cluster::start(&kvraft, folder.path())?;
+    let connections = cluster.connect()?;
+    let mut bench = Bench {
+        clerk: connections.client()?,
+        disk: Disk::in_folder(folder.path())?,
+        echo: Echo::start()?,
+        value: "v".repeat(VALUE_BYTES),
+        each: args.each,
+    };
+    // The first round has to find the way: to the leader, into caches.
+    bench.round()?;
+    let rounds: Result<Vec<Round>, String> = (0..args.rounds).map(|_| bench.round()).collect();
+    cluster.stop();
+    Ok(report(&rounds?, args.each))
+}
+
+impl Bench {
+    fn round(&mut self) -> Result<Round, String> {
+        let Self { clerk, disk, echo, value, each } = self;
+        let put = || clerk.put(KEY, value).map_err(|error| error.to_string());
+        Ok(Round {
+            put: median(*each, put)?,
+            sync: median(*each, || disk.append_and_sync())?,
+            trip: median(*each, || echo.round_trip())?,
+        })
+    }
+}
+
+fn median(times: u32, mut act: impl FnMut() -> Result<(), String>) -> Result<f64, String> {
+    let mut took = Vec::new();
+    for _ in 0..times {
+        interrupt::check()?;
+        let began = Instant::now();
+        act()?;
+        took.push(millis(began.elapsed()));
+    }
+    Ok(Sorted::new(took).median())
+}
+
+/// Whether the goal is met.
+fn report(rounds: &[Round], each: u32) -> bool {
+    let of = |number: fn(&Round) -> f64| Sorted::of(rounds.iter().map(number));
+    let ratio = of(Round::ratio);
+    let met = ratio.median() <= GOAL;
+    println!(
+        "one client, one put of {VALUE_BYTES} B at a time, 3 servers; medians of {each}, in {} rounds (least to most)",
+        rounds.len()
+    );
+    println!("  put, ms                          {:.3}", of(|round| round.put));
+    println!("  append 256 B and fdatasync, ms   {:.3}", of(|round| round.sync));
+    println!("  loopback round trip, ms          {:.3}", of(|round| round.trip));
+    println!("  put / (fdatasync + 2 trips)      {ratio:.2}");
+    println!(
+        "  goal: at most {GOAL}, median over the rounds: {}",
+        if met { "met" } else { "MISSED" }
+    );
+    met
+}
