@@ -46,6 +46,7 @@
 pub mod kv_3a;
 pub mod kv_3b;
 mod kv_load;
+mod power_loss;
 pub mod raft_2a;
 pub mod raft_2b;
 pub mod raft_2c;

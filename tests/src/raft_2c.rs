@@ -1,9 +1,10 @@
 //! 2C: persistence (Raft paper, Figure 2: persistent state; sections 5.1 to 5.4).
 //!
 //! The first eight tests mirror the MIT labs', numbers included. The others let a crash fall where
-//! it hurts: in the middle of a save, right after an answer left, inside a handler; or let
-//! everything go wrong at once. What a crash would make untrue must not have been said: the script
-//! leads to an election that only those can win who forgot, and the oracle sees what they do.
+//! it hurts: in the middle of a save, right after an answer left, inside a handler; on disks that
+//! take their time, on all servers in the same instant; or let everything go wrong at once. What a
+//! crash would make untrue must not have been said: the script leads to an election that only those
+//! can win who forgot, and the oracle sees what they do.
 
 use std::time::Duration;
 
@@ -12,12 +13,13 @@ use harness::{Cluster, CrashPlan, CrashPoint, DiskFaults, LEADER_WITHIN};
 use labrpc::Faults;
 use labrt::random::{RngExt, Stream};
 use labrt::thread::{self, JoinHandle, sleep};
+use labrt::time::Instant;
 
 use crate::script::{
     ELECTION, check_no_threads, connect, crash, disconnect, join_all, leader_of, ms, others,
     restart_the_crashed, revive, secs, start_everywhere, start_many,
 };
-use crate::swarm;
+use crate::{power_loss, swarm};
 
 /// The tests of this part.
 pub const CASES: &[TestCase] = &[
@@ -89,6 +91,27 @@ pub const CASES: &[TestCase] = &[
             "servers that restart over and over, within a term and across terms, cost no \
                 safety; and there is progress when it stops",
             "Raft §5.2, §5.4; Figure 2: persistent state",
+        )
+        .worth(5),
+    TestCase::ours("slow_disk_2C", 3, slow_disk)
+        .claims(
+            "a server whose disk is slower than its peers' answers for nothing, and counts nothing \
+                of its own, before that disk has it",
+            "Raft Figure 2: updated on stable storage before responding to RPCs; dissertation \
+                §10.2.1",
+        )
+        .worth(5),
+    TestCase::ours("vote_on_slow_disk_2C", 3, vote_on_slow_disk)
+        .claims(
+            "nobody leads by a vote, its own or another's, that is not on the voter's disk",
+            "Raft §5.2; Figure 2: persistent state",
+        )
+        .worth(5),
+    TestCase::ours("power_loss_2C", 3, power_loss)
+        .claims(
+            "all servers lose power in the same instant, over and over, and what was committed \
+                is on any majority of their disks",
+            "Raft §5.4; Figure 2: persistent state",
         )
         .worth(5),
     TestCase::ours("failing_disk_2C", 3, failing_disk)
@@ -307,6 +330,16 @@ pub(crate) fn crash_by_plan(
     at_leader: &[CrashPoint],
     at_follower: &[CrashPoint],
 ) {
+    crash_by_plan_on(cluster, &DiskFaults::default(), at_leader, at_follower);
+}
+
+/// As [`crash_by_plan`]; until it crashes, the one of the two has a disk like this.
+fn crash_by_plan_on(
+    cluster: &Cluster,
+    disk: &DiskFaults,
+    at_leader: &[CrashPoint],
+    at_follower: &[CrashPoint],
+) {
     let mut script = cluster.script();
     let mut crashes = 0;
     for _ in 0..15 {
@@ -320,12 +353,14 @@ pub(crate) fn crash_by_plan(
             false => (follower, leader, at_follower),
         };
         cluster.disconnect(away);
+        cluster.server(victim).set_disk_faults(disk);
         cluster.plan_crash(draw_point(victim, points, &mut script));
         offer_until_crash(cluster, leader, victim, &mut script);
         // What left before the crash may arrive.
         sleep(script.duration(Duration::ZERO..ms(6)));
         cluster.clear_plans();
         cluster.disconnect(survivor);
+        cluster.server(victim).set_disk_faults(&DiskFaults::default());
         if !cluster.server(victim).is_running() {
             crashes += 1;
             cluster.restart(victim);
@@ -382,7 +417,113 @@ fn restart_storm(cluster: &Cluster) {
     cluster.agree(5);
 }
 
+/// Commands come faster than that disk writes: at any moment some of them are durable there, some
+/// are being written, and some will be with the next write. The other server has them long before.
+fn slow_disk(cluster: &Cluster) {
+    let slow = DiskFaults { delay: ms(10)..ms(60), ..DiskFaults::default() };
+    let at_leader = [CrashPoint::ReplyDelivered, CrashPoint::SaveBegun];
+    let at_follower = [CrashPoint::Answered, CrashPoint::SaveBegun];
+    crash_by_plan_on(cluster, &slow, &at_leader, &at_follower);
+}
+
+/// Two servers that do not hear each other are candidates of the same term, more often than not.
+/// The third one, or the first of them to lead, has a slow disk, and crashes as soon as it has
+/// voted, or leads. Back at once, it is asked for its vote by the other candidate.
+fn vote_on_slow_disk(cluster: &Cluster) {
+    let mut script = cluster.script();
+    for round in 0..12 {
+        let (voter, a, b) = (round % 3, (round + 1) % 3, (round + 2) % 3);
+        cluster.wait_for_agreed_leader(LEADER_WITHIN);
+        crash(cluster, &[0, 1, 2]);
+        mute(cluster, voter);
+        for (from, to) in [(a, b), (b, a)] {
+            cluster.cut_one_way(from, to, true);
+        }
+        (0..3).for_each(|server| cluster.restart(server));
+        if script.chance(500_000) {
+            crash_when_voted(cluster, voter);
+            sleep(script.duration(Duration::ZERO..ms(3)));
+        } else {
+            crash_when_leading(cluster, [a, b]);
+            for (from, to) in [(a, b), (b, a)] {
+                cluster.cut_one_way(from, to, false);
+            }
+        }
+        restart_the_crashed(cluster, ELECTION);
+        cluster.heal();
+    }
+}
+
+/// No request of this server arrives, so it wins no election.
+fn mute(cluster: &Cluster, server: usize) {
+    for peer in (0..cluster.len()).filter(|&peer| peer != server) {
+        let faults = cluster.network().faults(server, peer);
+        let mute = Faults { request_loss_ppm: 1_000_000, ..faults };
+        cluster.network().set_faults(server, peer, &mute);
+    }
+}
+
+/// A sync takes about as long as a candidate's call for votes, several times over.
+const SLOWER_THAN_A_VOTE: Duration = ms(20);
+
+fn set_slow_disks(cluster: &Cluster, servers: &[usize]) {
+    let slow = DiskFaults {
+        delay: SLOWER_THAN_A_VOTE..5 * SLOWER_THAN_A_VOTE,
+        ..DiskFaults::default()
+    };
+    servers.iter().for_each(|&server| cluster.server(server).set_disk_faults(&slow));
+}
+
+fn set_usual_disks(cluster: &Cluster) {
+    (0..cluster.len())
+        .for_each(|server| cluster.server(server).set_disk_faults(&DiskFaults::default()));
+}
+
+/// Crashes the voter, whose disk is slow, right after its first answer, if there is one soon.
+fn crash_when_voted(cluster: &Cluster, voter: usize) {
+    set_slow_disks(cluster, &[voter]);
+    cluster.plan_crash(CrashPlan { server: voter, point: CrashPoint::Answered, nth: 1 });
+    wait_until(ELECTION, || !cluster.server(voter).is_running());
+    cluster.clear_plans();
+    set_usual_disks(cluster);
+}
+
+/// Crashes the first of two candidates to lead, whose disks are slow, if one of them does soon.
+fn crash_when_leading(cluster: &Cluster, candidates: [usize; 2]) {
+    set_slow_disks(cluster, &candidates);
+    let leads = |server: &usize| {
+        cluster.server(*server).get_state().is_ok_and(|(_, is_leader)| is_leader)
+    };
+    wait_until(ELECTION, || {
+        let leader = candidates.into_iter().find(leads);
+        leader.inspect(|&leader| cluster.crash(leader)).is_some()
+    });
+    set_usual_disks(cluster);
+}
+
+/// Looks every millisecond, for so long at most.
+fn wait_until(limit: Duration, mut reached: impl FnMut() -> bool) {
+    let end = Instant::now() + limit;
+    while !reached() && Instant::now() < end {
+        sleep(ms(1));
+    }
+}
+
+/// A disk may take as long as a few messages.
+fn power_loss(cluster: &Cluster) {
+    power_loss::run(cluster, ms(20));
+}
+
+/// A disk that fails to sync at all soon does.
+const FAILING_PPM: u32 = 300_000;
+
 fn failing_disk(cluster: &Cluster) {
+    fail_disks(cluster, FAILING_PPM);
+}
+
+/// In each round the disk of a leader or of its only follower fails, at so many syncs in a million,
+/// and from then on that server is alone with the third.
+pub(crate) fn fail_disks(cluster: &Cluster, sync_failure_ppm: u32) {
     let mut script = cluster.script();
     for _ in 0..10 {
         let leader = leader_of(cluster);
@@ -392,7 +533,7 @@ fn failing_disk(cluster: &Cluster) {
             false => (follower, leader),
         };
         cluster.disconnect(away);
-        let faults = DiskFaults { sync_failure_ppm: 300_000, ..DiskFaults::default() };
+        let faults = DiskFaults { sync_failure_ppm, ..DiskFaults::default() };
         cluster.server(victim).set_disk_faults(&faults);
         for _ in 0..30 {
             cluster.start(leader);

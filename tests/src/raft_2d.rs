@@ -7,8 +7,8 @@
 //! said to be of.
 //!
 //! The others have snapshots arrive late, twice, in the middle of another, or on a log that went
-//! another way; crash servers while they are written; and compact logs until nothing is left of
-//! them, when votes have to go by what the snapshot remembers of the log.
+//! another way; crash servers, one or all, or have disks fail while they are written; and compact logs
+//! until nothing is left of them, when votes have to go by what the snapshot remembers of the log.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use labrpc::Faults;
 use labrt::random::{self, RngExt};
 use labrt::thread::sleep;
 
-use crate::raft_2c::crash_by_plan;
+use crate::raft_2c::{crash_by_plan, fail_disks};
 use crate::script::{
     agree_without, crash, disconnect, leader_of, ms, must_elect, others, revive, secs, start_many,
 };
-use crate::swarm;
+use crate::{power_loss, swarm};
 
 /// The tests of this part.
 pub const CASES: &[TestCase] = &[
@@ -92,6 +92,20 @@ pub const CASES: &[TestCase] = &[
             "Raft §7; Figure 2: persistent state",
         )
         .worth(5),
+    TestCase::ours("power_loss_2D", 3, power_loss)
+        .claims(
+            "all servers lose power while they replace their logs by snapshots, and each comes \
+             back with a snapshot and the log that begins after it",
+            "Raft §7; Figure 2: persistent state",
+        )
+        .worth(5),
+    TestCase::ours("failing_disk_2D", 3, failing_disk)
+        .claims(
+            "a disk that fails while a log gives way to a snapshot costs nothing that its server \
+             has answered for",
+            "Raft §7; Figure 2: updated on stable storage before responding to RPCs",
+        )
+        .worth(3),
     TestCase::ours("vote_after_snapshot_2D", 3, vote_after_snapshot)
         .claims(
             "a server all of whose log is in its snapshot refuses its vote to who has less",
@@ -368,6 +382,25 @@ fn crash_around_snapshot(cluster: &Cluster) {
     let at_leader = [CrashPoint::SaveBegun, CrashPoint::SaveDone, CrashPoint::SwitchPoint];
     let at_follower = [at_leader.as_slice(), &[CrashPoint::Answered]].concat();
     crash_by_plan(cluster, &at_leader, &at_follower);
+}
+
+/// A snapshot comes every few entries and takes a disk several syncs, so at most moments some server
+/// is at one.
+fn power_loss(cluster: &Cluster) {
+    let mut script = random::stream("script", 2);
+    let late = script.chance(500_000).then_some(Duration::ZERO..ms(10));
+    let every = 1 + script.below(5);
+    let policy = ServicePolicy { snapshot_delay: late, ..ServicePolicy::snapshot_every(every) };
+    cluster.set_service_policy(&policy);
+    power_loss::run(cluster, ms(8));
+}
+
+/// Rare enough to fail at any of the syncs that a snapshot takes.
+const FAILING_PPM: u32 = 100_000;
+
+fn failing_disk(cluster: &Cluster) {
+    cluster.set_service_policy(&ServicePolicy::snapshot_every(2));
+    fail_disks(cluster, FAILING_PPM);
 }
 
 /// Of a log that is all in a snapshot, index and term of the last entry must be known still: on

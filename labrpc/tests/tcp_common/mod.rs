@@ -227,3 +227,31 @@ pub(crate) fn expect_warning(address: SocketAddr, reason: &str) {
     let found = find().unwrap_or_default();
     assert!(found.contains(reason), "the reason is {found:?}, and not {reason:?}");
 }
+
+/// What was logged when the connection with `address` ended, which is waited for; it is told once.
+pub(crate) fn end_of_connection(address: SocketAddr) -> String {
+    let starts = [
+        format!("WARN rpc closed the connection with {address}: "),
+        format!("DEBUG rpc the connection with {address} has ended: "),
+    ];
+    let take = || {
+        let mut lines = LINES.lock();
+        let is_end = |line: &String| starts.iter().any(|start| line.starts_with(start));
+        lines.iter().position(is_end).map(|at| lines.remove(at))
+    };
+    let found = Mutex::new(None);
+    until(&format!("the end of the connection with {address}"), || {
+        *found.lock() = take();
+        found.lock().is_some()
+    });
+    found.into_inner().unwrap_or_default()
+}
+
+/// A connection begins whose address an earlier one may have had.
+pub(crate) fn forget_log_of(address: SocketAddr) {
+    let names_it = format!(" {address}");
+    LINES.lock().retain(|line| {
+        let after = line.split(&names_it).nth(1);
+        after.is_none_or(|rest| rest.starts_with(|next: char| next.is_ascii_digit()))
+    });
+}
