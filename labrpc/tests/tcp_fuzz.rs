@@ -500,7 +500,7 @@ fn a_hostile_server_costs_its_own_connection_and_a_healthy_one_is_found_again() 
 }
 
 /// The frames that a splitter cuts a stream into, which comes in pieces; and why it stopped.
-fn split(stream: &[u8], random: &mut Random) -> (Vec<(Kind, u64, Vec<u8>)>, Option<String>) {
+fn split(stream: &[u8], random: &mut Random) -> (Vec<Got>, Option<String>) {
     let (mut splitter, mut frames, mut rest) = (Splitter::new(FRAME_BYTES), Vec::new(), stream);
     while !rest.is_empty() {
         let room = splitter.room();
@@ -511,7 +511,9 @@ fn split(stream: &[u8], random: &mut Random) -> (Vec<(Kind, u64, Vec<u8>)>, Opti
         rest = others;
         loop {
             match splitter.next_frame() {
-                Ok(Some(Frame { kind, call, body })) => frames.push((kind, call, body.to_vec())),
+                Ok(Some(Frame { kind, call, body })) => {
+                    frames.push(Got { kind, call, body: body.to_vec() });
+                }
                 Ok(None) => break,
                 Err(error) => return (frames, Some(error.to_string())),
             }
@@ -543,7 +545,7 @@ fn a_damaged_stream_gives_only_frames_that_were_sent_however_it_is_cut() {
         let mut stream = sent.concat();
         damage_once(&mut stream, &mut random);
         let (frames, error) = split(&stream, &mut random);
-        for (kind, call, body) in &frames {
+        for Got { kind, call, body } in &frames {
             let was_sent = sent.contains(&frame(*kind, *call, body));
             assert!(was_sent, "{kind:?} {call} with {} bytes was never sent", body.len());
         }

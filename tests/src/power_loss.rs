@@ -41,9 +41,8 @@ fn draw_disks(cluster: &Cluster, slowest: Duration, script: &mut Stream) {
 /// All servers but one come back, and have to agree without it.
 fn lose_power(cluster: &Cluster, script: &mut Stream) {
     let all: Vec<usize> = (0..cluster.len()).collect();
-    let leads = |server: &usize| {
-        cluster.server(*server).get_state().is_ok_and(|(_, is_leader)| is_leader)
-    };
+    let leads =
+        |server: &usize| cluster.server(*server).get_state().is_ok_and(|(_, is_leader)| is_leader);
     let leader = all.iter().copied().find(leads).filter(|_| script.chance(500_000));
     crash(cluster, &all);
     let late = leader.unwrap_or_else(|| script.random_range(0..cluster.len()));

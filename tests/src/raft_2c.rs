@@ -467,10 +467,8 @@ fn mute(cluster: &Cluster, server: usize) {
 const SLOWER_THAN_A_VOTE: Duration = ms(20);
 
 fn set_slow_disks(cluster: &Cluster, servers: &[usize]) {
-    let slow = DiskFaults {
-        delay: SLOWER_THAN_A_VOTE..5 * SLOWER_THAN_A_VOTE,
-        ..DiskFaults::default()
-    };
+    let slow =
+        DiskFaults { delay: SLOWER_THAN_A_VOTE..5 * SLOWER_THAN_A_VOTE, ..DiskFaults::default() };
     servers.iter().for_each(|&server| cluster.server(server).set_disk_faults(&slow));
 }
 
@@ -491,9 +489,8 @@ fn crash_when_voted(cluster: &Cluster, voter: usize) {
 /// Crashes the first of two candidates to lead, whose disks are slow, if one of them does soon.
 fn crash_when_leading(cluster: &Cluster, candidates: [usize; 2]) {
     set_slow_disks(cluster, &candidates);
-    let leads = |server: &usize| {
-        cluster.server(*server).get_state().is_ok_and(|(_, is_leader)| is_leader)
-    };
+    let leads =
+        |server: &usize| cluster.server(*server).get_state().is_ok_and(|(_, is_leader)| is_leader);
     wait_until(ELECTION, || {
         let leader = candidates.into_iter().find(leads);
         leader.inspect(|&leader| cluster.crash(leader)).is_some()
