@@ -63,7 +63,7 @@ impl<S: StateMachine> Client<S> {
     /// [`ClerkError::TooLarge`] if no server would take it.
     pub fn execute(&mut self, command: S::Command) -> Result<S::Response, ClerkError> {
         let id = self.next_id();
-        match self.ask(Request::Command { id, command })? {
+        match self.ask(&Request::Command { id, command })? {
             Reply::Done(response) => Ok(response),
             Reply::SessionEnded => {
                 self.session = None;
@@ -80,7 +80,7 @@ impl<S: StateMachine> Client<S> {
     /// # Errors
     /// [`ClerkError::TooLarge`] if no server would take the query.
     pub fn query(&mut self, query: S::Query) -> Result<S::Answer, ClerkError> {
-        match self.ask(Request::Query(query))? {
+        match self.ask(&Request::Query(query))? {
             Reply::Answer(answer) => Ok(answer),
             _ => unreachable!("replies of other kinds do not count as answers to a query"),
         }
@@ -90,7 +90,7 @@ impl<S: StateMachine> Client<S> {
     pub fn close(mut self) {
         if let Some(session) = self.session.take() {
             // Nobody is left to hear that it was in vain.
-            let _ = self.ask_for(Request::Close(session.id), CLOSING_TURNS);
+            let _ = self.ask_for(&Request::Close(session.id), CLOSING_TURNS);
         }
     }
 
@@ -109,13 +109,13 @@ impl<S: StateMachine> Client<S> {
     /// Should an attempt's answer be lost, the next one opens another session, and the first is
     /// never used: it ends when others need the room.
     fn open(&mut self) -> OpenSession {
-        match self.ask(Request::Open) {
+        match self.ask(&Request::Open) {
             Ok(Reply::Opened(id)) => OpenSession { id, sequence: 0 },
             _ => unreachable!("replies of other kinds do not count as answers to an opening"),
         }
     }
 
-    fn ask(&mut self, request: RequestOf<S>) -> Result<ReplyOf<S>, ClerkError> {
+    fn ask(&mut self, request: &RequestOf<S>) -> Result<ReplyOf<S>, ClerkError> {
         let reply = self.ask_for(request, u32::MAX)?;
         Ok(reply.expect("nobody lives to see the last of so many turns"))
     }
@@ -123,20 +123,20 @@ impl<S: StateMachine> Client<S> {
     /// Asks one server after the other, for at most so many turns.
     fn ask_for(
         &mut self,
-        request: RequestOf<S>,
+        request: &RequestOf<S>,
         turns: u32,
     ) -> Result<Option<ReplyOf<S>>, ClerkError> {
-        wire::check_size(&request)?;
+        wire::check_size(request)?;
         let first_call = self.calls.next_id();
         let mut turns_left = turns;
         while turns_left > 0 {
             let (asked, limit) = match self.search.next(|server| self.calls.may_call(server)) {
                 Step::Ask(server) => {
-                    let call = self.calls.call(server, &request);
+                    let call = self.calls.call(server, request);
                     (Some((call, server)), self.patience.limit())
                 }
                 Step::Try(server) => {
-                    self.calls.call(server, &request);
+                    self.calls.call(server, request);
                     continue;
                 }
                 Step::Pause(pause) => {
@@ -144,7 +144,7 @@ impl<S: StateMachine> Client<S> {
                     (None, jittered(pause))
                 }
             };
-            if let Heard::Answer(reply) = self.listen(&request, first_call, asked, limit) {
+            if let Heard::Answer(reply) = self.listen(request, first_call, asked, limit) {
                 return Ok(Some(reply));
             }
         }
