@@ -92,12 +92,17 @@ fn requests_that_come_during_a_write_are_answered_after_one_more() {
 fn whoever_waits_for_an_answer_at_a_kill_gets_none() {
     labrt::check(|| {
         let cluster = one_server_with_a_slow_disk();
-        let waiting = append(&cluster, 1);
-        thread::sleep(DISK / 2);
+        let writing = append(&cluster, 1);
+        thread::sleep(DISK / 8);
+        let waiting = append(&cluster, 2);
+        thread::sleep(DISK / 8);
         cluster.server(0).kill().expect("the server runs");
         let (answer, took) = waiting.join().expect("the caller ends");
         assert_eq!(answer, Ok(None), "a killed server claims nothing");
-        assert!(took < DISK, "it does not wait for the disk any more, but took {took:?}");
+        assert!(took < DISK / 8 + SLACK, "it waits for the disk no more, but took {took:?}");
+        let (answer, took) = writing.join().expect("the caller ends");
+        assert_eq!(answer, Ok(None), "nor does it when the write is done");
+        assert!(took < DISK + SLACK, "it waits for its own write, but took {took:?}");
         let (late, _) = append(&cluster, 1).join().expect("the caller ends");
         assert_eq!(late, Ok(None), "nor does it later");
     });

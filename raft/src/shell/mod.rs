@@ -89,7 +89,8 @@
 //! [`kill`](contract::RaftNode::kill) ends the threads one by one: ticker, writer and applier are
 //! woken and leave, idle callers too, the others when their call returns, whoever waits for a
 //! snapshot to be written goes, and the channels close on which handlers, reads and transfers wait.
-//! A handler then has no answer, and says just that: its reply is `None`, which the caller takes for
+//! A handler then has no answer (if it is at the disk itself, once that write is done), and says just
+//! that: its reply is `None`, which the caller takes for
 //! a lost call. A made-up refusal would have to name a term and would claim that
 //! the logs differ; no answer at all claims nothing. A killed server keeps its term, but leads no
 //! longer.
