@@ -1,8 +1,9 @@
-//! A cluster of etcd, as its makers set it up: three members on the loopback, their data in the same file
-//! system as ours, all else as it is by default. It syncs before it answers, as ours does.
+//! A cluster of etcd, as its makers set it up: three members on the loopback, their data in the
+//! same file system as ours, all else as it is by default. It syncs before it answers, as ours
+//! does.
 //!
-//! It is driven over gRPC, by the client that Rust programs use for it. All clients talk to the leader,
-//! as ours do: through a follower each put would take one hop more.
+//! It is driven over gRPC, by the client that Rust programs use for it. All clients talk to the
+//! leader, as ours do: through a follower each put would take one hop more.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};

@@ -1,9 +1,9 @@
 //! kill -9 of the leader: how long until a write is acknowledged again.
 //!
-//! A client puts without a pause. The leader's process is killed; what counts is the time from then to
-//! the first acknowledgement of a put that was begun after it. (The put that was under way is no proof: it
-//! may have been acknowledged by the dead.) The cluster starts the server again by itself, and when
-//! it is back, the next leader is killed.
+//! A client puts without a pause. The leader's process is killed; what counts is the time from then
+//! to the first acknowledgement of a put that was begun after it. (The put that was under way is no
+//! proof: it may have been acknowledged by the dead.) The cluster starts the server again by
+//! itself, and when it is back, the next leader is killed.
 
 use contract::Clerk as _;
 use kvraft::KvClerk;
@@ -34,8 +34,8 @@ const GOAL_MS: f64 = 600.0;
 /// Nothing that takes so long will ever come.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
-/// Between the return of a server and the next kill: at least so long, and up to twice that, so that
-/// the kill falls anywhere between two heartbeats.
+/// Between the return of a server and the next kill: at least so long, and up to twice that, so
+/// that the kill falls anywhere between two heartbeats.
 const REST: Duration = Duration::from_millis(300);
 
 /// A put that was acknowledged.

@@ -1,7 +1,8 @@
 //! Processes that end when this one does, however that ends.
 //!
-//! A process cannot be told so from outside; it has to ask for it itself. So this program starts itself,
-//! asks the system for a SIGKILL when its parent ends, and then becomes the program that was meant.
+//! A process cannot be told so from outside; it has to ask for it itself. So this program starts
+//! itself, asks the system for a SIGKILL when its parent ends, and then becomes the program that
+//! was meant.
 
 use std::convert::Infallible;
 use std::env;

@@ -1,10 +1,10 @@
 //! What the replicated key-value service takes, in numbers that mean something on any machine.
 //!
-//! Each number is a ratio to something that is measured in the same run, on the same machine, in the
-//! same file system, in turns with it: a disk and a loopback for one put, etcd for many clients at
-//! once. (The third, how long a failed leader is missed, is a time: it follows from time-outs, not
-//! from the machine.) So a burst of other load falls on both sides, and what is left of it shows in
-//! the spread over the rounds, which is printed beside each median.
+//! Each number is a ratio to something that is measured in the same run, on the same machine, in
+//! the same file system, in turns with it: a disk and a loopback for one put, etcd for many clients
+//! at once. (The third, how long a failed leader is missed, is a time: it follows from time-outs,
+//! not from the machine.) So a burst of other load falls on both sides, and what is left of it
+//! shows in the spread over the rounds, which is printed beside each median.
 //!
 //! The service runs as its users run it: processes started by `kvraft cluster`, TCP, data on disk,
 //! no setting but the defaults.

@@ -12,7 +12,8 @@ pub(crate) struct Place {
     /// The service's program [default: the one beside this program]
     #[arg(long, value_name = "FILE")]
     kvraft: Option<PathBuf>,
-    /// Where to make a folder for the data, which is removed in the end [default: cargo's target folder]
+    /// Where to make a folder for the data, which is removed in the end [default: cargo's target
+    /// folder]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }

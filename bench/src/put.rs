@@ -1,8 +1,8 @@
 //! One client, one put at a time: how long until it is on a majority of disks, and acknowledged.
 //!
-//! It cannot be faster than this: the client asks the leader and hears its answer, the leader asks a
-//! follower and hears its answer, and the follower (the leader too, at the same time) waits for its disk.
-//! That is two round trips and one sync, and that is the yardstick.
+//! It cannot be faster than this: the client asks the leader and hears its answer, the leader asks
+//! a follower and hears its answer, and the follower (the leader too, at the same time) waits for
+//! its disk. That is two round trips and one sync, and that is the yardstick.
 
 use contract::Clerk as _;
 use kvraft::KvClerk;

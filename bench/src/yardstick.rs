@@ -31,8 +31,8 @@ impl Disk {
     }
 }
 
-/// A process that sends back what it is sent: this program once more, with one thread that reads and
-/// writes.
+/// A process that sends back what it is sent: this program once more, with one thread that reads
+/// and writes.
 pub(crate) struct Echo {
     socket: TcpStream,
     process: Child,

@@ -89,11 +89,10 @@
 //! [`kill`](contract::RaftNode::kill) ends the threads one by one: ticker, writer and applier are
 //! woken and leave, idle callers too, the others when their call returns, whoever waits for a
 //! snapshot to be written goes, and the channels close on which handlers, reads and transfers wait.
-//! A handler then has no answer (if it is at the disk itself, once that write is done), and says just
-//! that: its reply is `None`, which the caller takes for
-//! a lost call. A made-up refusal would have to name a term and would claim that
-//! the logs differ; no answer at all claims nothing. A killed server keeps its term, but leads no
-//! longer.
+//! A handler then has no answer (if it is at the disk itself, once that write is done), and says
+//! just that: its reply is `None`, which the caller takes for a lost call. A made-up refusal would
+//! have to name a term and would claim that the logs differ; no answer at all claims nothing. A
+//! killed server keeps its term, but leads no longer.
 //!
 //! **A disk that fails** has the same end as `kill`. After a failed sync nobody knows what is on
 //! the disk, and no second try will tell; so the server says nothing any more, and whoever starts
