@@ -31,7 +31,7 @@ const DEFAULT_CASES: u64 = 1_500;
 const SPLITS_PER_CASE: u64 = 20;
 
 /// Longer bodies are refused.
-const FRAME_BYTES: u32 = 64 * 1024;
+const FRAME_BYTES: u32 = 16 * 1024 * 1024;
 
 fn fuzz_cases() -> u64 {
     let cases = std::env::var("LABRPC_FUZZ_CASES").ok();
@@ -347,8 +347,9 @@ fn resident_bytes(field: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
-/// Far more than all of the streams that are under way at a time, and far less than they claim.
-const MEMORY_BYTES: u64 = 256 * 1024 * 1024;
+/// Far more than all of the streams that are under way at a time, and far less than the eight
+/// hundred megabytes that those claim which stand still.
+const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Connections that a frame has begun to arrive on, and no more comes: for as long as they live.
 fn stalled(world: &World, count: u64) -> Vec<Raw> {
@@ -356,7 +357,8 @@ fn stalled(world: &World, count: u64) -> Vec<Raw> {
         let mut raw = world.raw();
         let mut claim = frame(Kind::Request, number, &[]);
         claim[6..10].copy_from_slice(&FRAME_BYTES.to_le_bytes());
-        raw.write(&claim[..HEADER_BYTES - (number % 3) as usize]);
+        claim.extend([7; 3]);
+        raw.write(&claim[..HEADER_BYTES + (number % 4) as usize]);
         raw
     };
     (0..count).map(stall).collect()
