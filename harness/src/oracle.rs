@@ -30,6 +30,8 @@ pub struct Oracle(Shared<Memory>);
 
 #[derive(Default)]
 struct Memory {
+    /// Whether what one server does may be heard of after what another did because of it.
+    hears_late: bool,
     leaders: BTreeMap<Term, usize>,
     applied: BTreeMap<Index, Applied>,
     servers: BTreeMap<usize, Server>,
@@ -51,6 +53,12 @@ struct Server {
 }
 
 impl Oracle {
+    /// An oracle for servers that are processes: what they tell comes by different ways, so the
+    /// snapshot of a follower may be heard of before what its leader has applied.
+    pub(crate) fn that_hears_late() -> Self {
+        Self(Shared::new(Memory { hears_late: true, ..Memory::default() }))
+    }
+
     /// A server starts again.
     pub(crate) fn begin_incarnation(&self, server: usize, incarnation: u64) {
         self.0.with(|memory| {
@@ -239,6 +247,12 @@ impl Memory {
             return Some(format!(
                 "S{server} was handed, for index {index}, the snapshot of index {taken}"
             ));
+        }
+        if self.hears_late {
+            for (at, command) in (1..).zip(&snapshot.commands) {
+                let first = Applied { command: command.clone(), by: server };
+                self.applied.entry(at).or_insert(first);
+            }
         }
         let is_applied = |(index, command): (Index, &Option<Vec<u8>>)| {
             self.applied.get(&index).is_some_and(|applied| applied.command == *command)

@@ -145,7 +145,11 @@ impl Cluster {
     ) -> Self {
         let network = Network::new(servers + clients);
         network.set_all_faults(&usual);
-        let (oracle, crashes) = (Arc::new(Oracle::default()), Arc::new(Crashes::default()));
+        let oracle = Arc::new(match made_of {
+            MadeOf::Threads => Oracle::default(),
+            MadeOf::Processes => Oracle::that_hears_late(),
+        });
+        let crashes = Arc::new(Crashes::default());
         let around = Surroundings {
             network: network.clone(),
             oracle: Arc::clone(&oracle),

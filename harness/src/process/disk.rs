@@ -30,8 +30,15 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    pub(super) fn new(server: usize, faults: DiskFaults, watched: bool, to: &Arc<Outbox>) -> Self {
-        let stream = |purpose| Shared::new(random::stream(purpose, server as u64));
+    pub(super) fn new(
+        (server, incarnation): (usize, u64),
+        faults: DiskFaults,
+        watched: bool,
+        to: &Arc<Outbox>,
+    ) -> Self {
+        // Each incarnation has draws of its own: else what failed once would fail at each start.
+        let id = incarnation << 32 | server as u64;
+        let stream = |purpose| Shared::new(random::stream(purpose, id));
         let (go, gone) = channel::unbounded();
         Self {
             faults: Shared::new(faults),

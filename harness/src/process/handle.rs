@@ -1,23 +1,24 @@
 //! The handle of a server that is a process.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::process::{Child, ExitStatus};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{Index, Term};
 use labrpc::tcp::{Client, Options};
-use labrt::channel::{self, Sender};
+use labrt::channel;
 use labrt::group::Group;
 use labrt::sync::Shared;
 use labrt::thread::Builder;
-use labrt::trace::{self, EventKind};
-use labrt::{random, time, timer};
-use rustix::process::{Pid, Signal, kill_process};
+use labrt::time::Instant;
+use labrt::{random, thread, time};
+use rustix::process::Signal;
 
 use super::Site;
-use super::link::{self, Assignment, DiskSizes, FromServer, Inbox, Outbox, ToServer};
+use super::incarnation::{Answer, Incarnation, send_in_order};
+use super::link::{self, Assignment, DiskSizes, Inbox, ToServer};
+use super::listener::Listener;
 use crate::disk::DiskFaults;
 use crate::plan::Victim;
 use crate::server::{
@@ -29,9 +30,8 @@ use crate::server::{
 const CALL_TIME: Duration = Duration::from_secs(15);
 /// A server that has said where it is can be connected to so soon.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
-/// Between two looks of the oracle. (Roles that last less long are seen in a simulated world.)
-const LOOK_PAUSE: Duration = Duration::from_millis(5);
-
+/// How often somebody who waits looks whether there is still something to wait for.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// A server that is a process of its own.
 pub(crate) struct ProcessServer {
     me: usize,
@@ -124,13 +124,28 @@ impl ProcessServer {
     }
 
     /// Has the network find the new process.
-    fn connect(&self, incarnation: &Incarnation, address: std::net::SocketAddr) {
+    fn connect(&self, incarnation: &Incarnation, address: SocketAddr) {
         let options = Options { call_time: CALL_TIME, ..Options::default() };
-        let client = Client::new(address, &options);
-        if client.wait_until_connected(CONNECTED_WITHIN) {
-            self.around.network.serve_at(self.me, &incarnation.group, &client);
-        } else if incarnation.group.is_alive() {
-            labrt::fail(format!("S{} cannot be connected to at {address}", self.me));
+        let (client, started) = (Client::new(address, &options), Instant::now());
+        while incarnation.group.is_alive() {
+            if client.wait_until_connected(LOOK_EVERY) {
+                return self.around.network.serve_at(self.me, &incarnation.group, &client);
+            }
+            if started.elapsed() > CONNECTED_WITHIN {
+                return labrt::fail(format!("S{} cannot be connected to at {address}", self.me));
+            }
+        }
+    }
+
+    /// Waits for the end of the last incarnation, and until all is heard that it has told: what it did
+    /// before its end was done, and the next one stands upon it.
+    fn bury_last(&self) {
+        let Some(last) = self.last() else { return };
+        // Its folder is locked as long as it is there. (If it cannot be waited for, the next one
+        // says so.)
+        let _ = last.end();
+        while !last.seen.with(|seen| seen.heard_out) {
+            thread::sleep(LOOK_EVERY);
         }
     }
 
@@ -164,16 +179,14 @@ impl ServerHandle for ProcessServer {
 
     fn restart(&self) {
         self.crash();
-        if let Some(last) = self.last() {
-            // Its folder is locked as long as it is there. (If it cannot be waited for, the next
-            // one says so.)
-            let _ = last.end();
-        }
+        self.bury_last();
         let (incarnation, inbox) = self
             .start_process()
             .unwrap_or_else(|error| panic!("S{} cannot be started: {error}", self.me));
         self.around.oracle.begin_incarnation(self.me, incarnation.number);
         self.around.crashes.set_victim(self.me, Arc::clone(&incarnation) as Arc<dyn Victim>);
+        // Somebody may have planned a crash meanwhile.
+        incarnation.order(ToServer::WatchSaves(self.around.crashes.watches_saves(self.me)));
         let (ready, begun) = channel::bounded(1);
         let listener =
             Listener { incarnation: Arc::clone(&incarnation), around: self.around.clone() };
@@ -213,9 +226,10 @@ impl ServerHandle for ProcessServer {
         }
     }
 
-    /// A process leaves no thread behind.
+    /// A process leaves no thread behind, but it may take a moment until it is heard out.
     fn stragglers(&self) -> Vec<String> {
-        Vec::new()
+        let last = self.last().filter(|last| !last.seen.with(|seen| seen.heard_out));
+        last.map(|last| format!("{}'s process", last.group.name())).into_iter().collect()
     }
 
     fn threads(&self) -> Vec<String> {
@@ -270,259 +284,4 @@ impl Drop for ProcessServer {
 /// Whether a thread of a server is one of those that read its connections and answer.
 fn carries_calls(thread: &str) -> bool {
     thread.contains("/tcp ") || thread.contains("/rpc-") && thread.contains("labrpc/src/tcp/")
-}
-
-/// Sends orders one after the other: the process may be stopped, and nobody is to wait for it.
-fn send_in_order(outbox: Outbox) -> Sender<ToServer> {
-    let (orders, given) = channel::unbounded();
-    Builder::new().name("orders").spawn(move || {
-        while let Ok(order) = given.recv() {
-            if outbox.send(&order).is_err() {
-                return;
-            }
-        }
-    });
-    orders
-}
-
-/// One incarnation as the test's process sees it.
-struct Incarnation {
-    me: usize,
-    number: u64,
-    /// No thread of the server's: those that wait for its answers.
-    group: Group,
-    child: Shared<Child>,
-    orders: Sender<ToServer>,
-    questions: Shared<Questions>,
-    seen: Shared<Seen>,
-}
-
-enum Answer {
-    Response(Response),
-    Threads(Vec<String>),
-}
-
-/// What was asked and not answered yet.
-#[derive(Default)]
-struct Questions {
-    closed: bool,
-    last: u64,
-    open: BTreeMap<u64, Sender<Answer>>,
-}
-
-#[derive(Default)]
-struct Seen {
-    paused: bool,
-    disk: DiskSizes,
-    /// Whether a look was asked for that has not come back.
-    looking: bool,
-    /// Whether another one is due then.
-    look_again: bool,
-}
-
-impl Incarnation {
-    fn order(&self, order: ToServer) {
-        // A process that is gone needs no orders.
-        let _ = self.orders.send(order);
-    }
-
-    /// Asks, and waits for the answer.
-    fn ask(&self, question: impl FnOnce(u64) -> ToServer) -> Result<Answer, Gone> {
-        let (tell, answer) = channel::bounded(1);
-        let number = self.questions.with(|questions| {
-            questions.last += 1;
-            if !questions.closed {
-                questions.open.insert(questions.last, tell);
-            }
-            questions.last
-        });
-        self.order(question(number));
-        answer.recv().map_err(|_| Gone)
-    }
-
-    fn answer(&self, number: u64, answer: Answer) {
-        if let Some(asker) = self.questions.with(|questions| questions.open.remove(&number)) {
-            let _ = asker.send(answer);
-        }
-    }
-
-    /// Nothing will be answered any more.
-    fn close(&self) {
-        let _open = self.questions.with(|questions| {
-            questions.closed = true;
-            std::mem::take(&mut questions.open)
-        });
-    }
-
-    /// Has the oracle look. One look at a time is under way, so that orders do not pile up at a
-    /// server that is slow, or paused; and the next one comes after a pause, for a look wakes five
-    /// threads, and a server under load would be looked at more than it works.
-    fn look(&self) {
-        let begins = self.seen.with(|seen| {
-            seen.look_again = seen.looking;
-            !std::mem::replace(&mut seen.looking, true)
-        });
-        if begins {
-            self.order(ToServer::Look);
-        }
-    }
-
-    fn looked(self: &Arc<Self>) {
-        let again = self.seen.with(|seen| {
-            seen.looking = std::mem::take(&mut seen.look_again);
-            seen.looking
-        });
-        if again {
-            let looker = Arc::clone(self);
-            timer::after(LOOK_PAUSE, move || looker.order(ToServer::Look));
-        }
-    }
-
-    fn syncs(&self) -> u64 {
-        self.seen.with(|seen| seen.disk.syncs)
-    }
-
-    fn signal(&self, signal: Signal, paused: bool) {
-        self.seen.with(|seen| seen.paused = paused);
-        self.child.with(|child| {
-            // Its number is its own until it has been waited for.
-            let is_there = matches!(child.try_wait(), Ok(None));
-            let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-            if let Some(number) = number.filter(|_| is_there) {
-                let _ = kill_process(number, signal);
-            }
-        });
-    }
-
-    /// Kills the process, if it is there, and waits for its end.
-    fn end(&self) -> io::Result<ExitStatus> {
-        self.child.with(|child| {
-            child.kill()?;
-            child.wait()
-        })
-    }
-}
-
-impl Victim for Incarnation {
-    fn crash(&self) {
-        self.group.crash();
-        self.child.with(|child| {
-            // It may have ended.
-            let _ = child.kill();
-        });
-        self.close();
-    }
-
-    fn watch_saves(&self, watched: bool) {
-        self.order(ToServer::WatchSaves(watched));
-    }
-}
-
-impl Drop for Incarnation {
-    fn drop(&mut self) {
-        let _ = self.end();
-    }
-}
-
-/// Hears what an incarnation tells, until its end.
-struct Listener {
-    incarnation: Arc<Incarnation>,
-    around: Surroundings,
-}
-
-impl Listener {
-    fn listen(self, mut inbox: Inbox, ready: &Sender<std::net::SocketAddr>) {
-        let mut last_words = None;
-        while let Some(message) = inbox.next() {
-            // What an incarnation tells after its crash has no meaning any more.
-            if self.incarnation.group.is_alive() {
-                self.hear(message, ready, &mut last_words);
-            }
-        }
-        self.bury(last_words);
-    }
-
-    fn hear(
-        &self,
-        message: FromServer,
-        ready: &Sender<std::net::SocketAddr>,
-        last_words: &mut Option<LastWords>,
-    ) {
-        let (it, oracle) = (&self.incarnation, &self.around.oracle);
-        let (me, number) = (it.me, it.number);
-        match message {
-            FromServer::Ready(address) => {
-                let _ = ready.send(address);
-            }
-            FromServer::Refused(why, is_damage) => {
-                let why = format!("S{me} cannot start: {why}");
-                *last_words = Some(LastWords { why, is_failure: is_damage });
-                it.seen.with(|seen| seen.disk.failed = true);
-            }
-            FromServer::Answer(question, response) => {
-                it.answer(question, Answer::Response(response));
-            }
-            FromServer::Threads(question, threads) => it.answer(question, Answer::Threads(threads)),
-            FromServer::State(term, leader) => {
-                oracle.note_state(me, number, term, leader);
-                it.looked();
-            }
-            FromServer::Applied(message) => oracle.note_applied(me, number, &message),
-            FromServer::Installed(index, snapshot) => {
-                oracle.note_installed(me, number, index, &snapshot);
-            }
-            FromServer::Disk(disk) => self.hear_of_disk(disk, last_words),
-            FromServer::At(point) => {
-                self.around.crashes.count(me, point);
-                it.order(ToServer::GoOn);
-            }
-            FromServer::Failed(why) => *last_words = Some(LastWords { why, is_failure: true }),
-        }
-    }
-
-    fn hear_of_disk(&self, disk: DiskSizes, last_words: &mut Option<LastWords>) {
-        let DiskSizes { raft_state, snapshot, failed, .. } = disk;
-        let me = self.incarnation.me;
-        trace::record(Some(me), "persist", EventKind::Note, || {
-            format!("{raft_state} and {snapshot} bytes on the disk")
-        });
-        if failed {
-            *last_words = Some(LastWords {
-                why: format!("S{me} stops, for its disk has failed"),
-                is_failure: false,
-            });
-        }
-        self.incarnation.seen.with(|seen| {
-            // A last word of failure says nothing of sizes.
-            let kept = seen.disk;
-            seen.disk = if failed { DiskSizes { failed, ..kept } } else { disk };
-        });
-    }
-
-    /// The process is gone. If nobody wanted that, the test has failed.
-    fn bury(self, last_words: Option<LastWords>) {
-        let it = &self.incarnation;
-        let was_alive = it.group.is_alive();
-        it.crash();
-        let status = it.end();
-        if !was_alive {
-            return;
-        }
-        let (me, text) = (it.me, |why: &str| format!("S{} {why}", it.me));
-        trace::record(Some(me), "test", EventKind::Note, || "ended".to_owned());
-        match (last_words, status) {
-            (Some(LastWords { why, is_failure: true }), _) => labrt::fail(why),
-            (Some(words), _) => log::warn!(target: "disk", "{}", words.why),
-            (None, Ok(status)) => {
-                labrt::fail(text(&format!("is a process that ended by itself, with {status}")));
-            }
-            (None, Err(error)) => labrt::fail(text(&format!("is a process that is gone: {error}"))),
-        }
-    }
-}
-
-/// Why a server ended by itself, in its own words.
-struct LastWords {
-    why: String,
-    is_failure: bool,
 }

@@ -20,6 +20,9 @@ use crate::disk::DiskFaults;
 use crate::plan::CrashPoint;
 use crate::server::{Request, Response, Role, ServicePolicy, Snapshot};
 
+/// Exit status of a server that had to give up, and has said why.
+pub(super) const GAVE_UP: i32 = 3;
+
 /// What a server is told first: all that it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Assignment {

@@ -17,8 +17,9 @@
 //! * **A crash** is SIGKILL, a pause SIGSTOP, at whatever moment they fall. So is a crash by a plan: at
 //!   an event of the network, which the test's process sees, or at a save, where the server waits until
 //!   it is told to go on, or never is. A restart is a new process on the same folder.
-//! * **The fence.** From the crash on, nothing of the incarnation arrives: the network drops its
-//!   answers, and what it still has told is not heard.
+//! * **The fence.** After the crash the network drops the incarnation's answers; requests that had left
+//!   it are on their way, as ever. What it told the oracle before its end was so, and is heard out
+//!   before the next incarnation begins.
 //! * **Faults of links** are those of the simulated network, in the test's process
 //!   ([`labrpc::tcp::Proxy`]); a server was given addresses, and knows of none of this.
 //! * **Nothing is left behind.** A server ends at the end of its socket, that is, with the test's
@@ -33,8 +34,10 @@
 
 mod disk;
 mod handle;
+mod incarnation;
 mod keeper;
 mod link;
+mod listener;
 mod server;
 mod site;
 

@@ -21,7 +21,7 @@ use labrt::{logger, random, thread, time};
 use storage::{Directory, OpenError, Store};
 
 use super::disk::{Folder, Trouble};
-use super::link::{self, Assignment, DiskSizes, FromServer, Inbox, Outbox, ToServer};
+use super::link::{self, Assignment, DiskSizes, FromServer, GAVE_UP, Inbox, Outbox, ToServer};
 use crate::disk::{Watch, watched};
 use crate::server::{
     Call, Kind, Program, Response, Role, Seat, ServicePolicy, Snapshot, Witness, name_of,
@@ -29,13 +29,10 @@ use crate::server::{
 
 /// A proxy is always there, and soon found.
 const RETRY_TIME: Duration = Duration::from_millis(20);
-/// Longer than the network ever lets a caller wait.
+/// Longer than the network lets a caller wait for a server that is gone.
 const CALL_TIME: Duration = Duration::from_secs(15);
 /// How often it is looked whether a thread has failed.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// Exit status of a server that had to give up.
-const GAVE_UP: i32 = 3;
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A server's process before it knows the type of its node.
 pub(crate) struct Newborn {
@@ -98,7 +95,7 @@ impl Life {
     fn new(assignment: Assignment, outbox: Arc<Outbox>) -> Self {
         let Assignment { me, incarnation, .. } = assignment;
         let faults = assignment.disk_faults.clone();
-        let trouble = Trouble::new(me, faults, assignment.watches_saves, &outbox);
+        let trouble = Trouble::new((me, incarnation), faults, assignment.watches_saves, &outbox);
         Self {
             group: Group::new(&name_of(me, incarnation), me, incarnation),
             trouble: Arc::new(trouble),

@@ -2,13 +2,13 @@
 //! the addresses by which they know each other.
 
 use std::env;
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, Command};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::process::{Child, Command};
 
 use labrpc::Network;
 use labrpc::tcp::Proxy;
@@ -41,8 +41,7 @@ impl Site {
     /// # Errors
     /// If the system has no folder, process or port to give.
     pub(crate) fn new(network: &Network, servers: usize) -> io::Result<Self> {
-        let folder = new_folder();
-        std::fs::create_dir_all(&folder)?;
+        let folder = new_folder()?;
         let keeper = Keeper::start(in_role(KEEPER, "keeper"), &folder)?;
         let group = Group::new("network", servers, 0);
         let row = |from| (0..servers).map(|to| Proxy::bind(network, from, to, &group)).collect();
@@ -88,17 +87,17 @@ fn starter() -> Sender<Start> {
     starts
 }
 
-/// A folder that nobody has, beside the build: on a disk, where the system's folder for temporary
-/// files may be in memory.
-fn new_folder() -> PathBuf {
-    static MADE: AtomicU64 = AtomicU64::new(0);
-    let number = MADE.fetch_add(1, Ordering::Relaxed);
-    let program = env::current_exe().unwrap_or_default();
-    let beside = replay::lab_folder_of(&program);
+/// A new folder beside the build: on a disk, where the system's folder for temporary files may be in
+/// memory.
+fn new_folder() -> io::Result<PathBuf> {
+    let beside = replay::lab_folder_of(&env::current_exe().unwrap_or_default());
     let base = if is_writable(&beside) { beside } else { env::temp_dir().join("lab") };
-    base.join("processes").join(format!("{}-{number}", process::id()))
+    let base = base.join("processes");
+    fs::create_dir_all(&base)?;
+    // The keeper removes it.
+    Ok(tempfile::Builder::new().prefix("cluster-").tempdir_in(base)?.keep())
 }
 
 fn is_writable(folder: &Path) -> bool {
-    std::fs::create_dir_all(folder).is_ok() && tempfile::tempfile_in(folder).is_ok()
+    fs::create_dir_all(folder).is_ok() && tempfile::tempfile_in(folder).is_ok()
 }

@@ -48,9 +48,7 @@ pub(super) fn run(
     report: Report,
 ) -> ExitCode {
     logger::init();
-    if settings.world.is_real() {
-        end_with_parent();
-    }
+    end_with_parent();
     let report = Arc::new(report);
     for seed in batch.seeds.iter().cloned().flatten() {
         report.tell(&Event::Began { seed });

@@ -15,8 +15,8 @@ const ITSELF: &str = "/proc/self/exe";
 /// How often it is looked whether anybody waits for what runs here.
 const PARENT_LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Has this process end when the one that started it does. (What runs in real time goes on for
-/// minutes, too long for nobody.)
+/// Has this process end when the one that started it does: it may go on for minutes, too long for
+/// nobody.
 pub(super) fn end_with_parent() {
     let parent = getppid();
     thread::spawn(move || {

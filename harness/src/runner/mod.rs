@@ -207,9 +207,7 @@ impl Run {
 
     /// Runs the tests side by side, and prints as they end.
     fn all(self: Arc<Self>, selected: &[&'static TestCase]) -> ExitCode {
-        if self.settings.world.is_real() {
-            end_with_cargo();
-        }
+        end_with_cargo();
         let printer = Printer::begin(&self.settings, selected);
         let printer = Arc::new(Shared::new(printer));
         let queue = Arc::new(Shared::new(selected.iter().rev().copied().collect::<Vec<_>>()));

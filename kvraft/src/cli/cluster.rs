@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use labrt::channel::{self, Receiver};
-use labrt::time::Duration;
+use labrt::thread;
+use labrt::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::address_book;
@@ -32,12 +33,15 @@ pub(crate) struct Args {
 /// How often it is looked whether a server has ended, and how long one stays away that has.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const AWAY: Duration = Duration::from_millis(500);
+/// A server that is asked to end does so within this time, unless it is stopped.
+const ENDS_WITHIN: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let data = &args.data;
     let cannot = |error| format!("{} cannot be used: {error}", data.display());
     fs::create_dir_all(data).map_err(cannot)?;
     check_size(data, args.nodes)?;
+    check_folders(data)?;
     let addresses = addresses(args)?;
     let (tell, stop) = channel::bounded(1);
     let caught = ctrlc::set_handler(move || {
@@ -63,6 +67,30 @@ fn check_size(data: &Path, nodes: u16) -> Outcome {
             data.display(),
             before.len(),
             before.len()
+        )),
+    }
+}
+
+fn folder_of(data: &Path, id: usize) -> PathBuf {
+    data.join(format!("s{id}"))
+}
+
+/// A server that has lost its disk has forgotten for whom it voted and what it acknowledged: under its
+/// old number it could help to elect a leader that lacks what is committed.
+fn check_folders(data: &Path) -> Outcome {
+    let Ok(before) = address_book::read(data) else { return Ok(()) };
+    (0..before.len()).try_for_each(|id| check_folder(data, id))
+}
+
+fn check_folder(data: &Path, id: usize) -> Outcome {
+    let folder = folder_of(data, id);
+    match folder.is_dir() {
+        true => Ok(()),
+        false => Err(format!(
+            "{} is gone, and S{id} with it: a server without its disk does not know what it has \
+             promised, and must not come back under its number. Bring the folder back, or begin a new \
+             cluster in another one (--data)",
+            folder.display()
         )),
     }
 }
@@ -95,16 +123,21 @@ impl Server {
         let peers: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let mut command = Command::new(env::current_exe().map_err(cannot)?);
         command.args(["serve", "--with-stdin", "--id", &id.to_string()]);
-        command.args(["--peers", &peers.join(","), "--data"]).arg(data.join(format!("s{id}")));
+        command.args(["--peers", &peers.join(","), "--data"]).arg(folder_of(data, id));
         // It ends when this pipe does: with us, however we end. A Ctrl-C is for us alone, who tell it.
         command.stdin(Stdio::piped());
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.spawn().map(Self).map_err(cannot)
     }
 
-    /// Ends it as Ctrl-C would.
+    /// Ends it as Ctrl-C would; or, if it does not hear of that, as nothing can be prevented from.
     fn stop(mut self) {
         drop(self.0.stdin.take());
+        let asked = Instant::now();
+        while matches!(self.0.try_wait(), Ok(None)) && asked.elapsed() < ENDS_WITHIN {
+            thread::sleep(LOOK_EVERY);
+        }
+        let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
@@ -128,6 +161,11 @@ fn supervise(
                     failed.push(id);
                 }
                 Some(status) => {
+                    if let Err(sentence) = check_folder(data, id) {
+                        eprintln!("{sentence}");
+                        failed.push(id);
+                        continue;
+                    }
                     println!("S{id} was killed ({status}); it comes back");
                     if stop.recv_timeout(AWAY).is_ok() {
                         return end(servers);

@@ -51,7 +51,7 @@
 //!
 //! **A caller** waits for the reply to a call, brings it, and goes on with the call that follows from
 //! it: a chain of AppendEntries to one peer stays on one thread. The call itself leaves with the
-//! thread whose step wanted it, as to begin one never blocks. A call to a dead server may block for
+//! thread whose step wanted it, as to begin one does not block, on the network or over TCP. A call to a dead server may block for
 //! seconds, and heartbeats are due every 100 ms all the same, to that server too, so no call may
 //! wait for another: each call that the core wants beside that has a thread of its own. The threads
 //! come from a pool, and hardly ever does one have to be spawned. A call that fails is no input:

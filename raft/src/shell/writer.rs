@@ -71,10 +71,9 @@ pub(super) fn write_waiting(shell: &Arc<Shell>) {
 
 /// Waits for something to write; none once the server is killed.
 fn wait_for_work(shell: &Shell) -> Option<Work> {
-    let size = shell.disk.raft_state_size();
     let mut state = shell.state.lock();
     while !state.is_killed() {
-        let work = next_work(&mut state, size);
+        let work = next_work(&mut state, shell.disk.raft_state_size());
         if work.is_some() {
             return work;
         }
