@@ -31,6 +31,11 @@ pub(crate) struct Args {
 /// So many times the yardstick a put may take.
 const GOAL: f64 = 2.5;
 
+/// So many times the quickest round's a sync may take in the slowest. Where others want the processor,
+/// whoever has just used it much gets it late, and that is the yardstick: it would seem slow, and
+/// the put quick.
+const QUIET: f64 = 4.0;
+
 const KEY: &str = "sixteen bytes id";
 const VALUE_BYTES: usize = 256;
 
@@ -102,7 +107,8 @@ fn median(times: u32, mut act: impl FnMut() -> Result<(), String>) -> Result<f64
 fn report(rounds: &[Round], each: u32) -> bool {
     let of = |number: fn(&Round) -> f64| Sorted::of(rounds.iter().map(number));
     let ratio = of(Round::ratio);
-    let met = ratio.median() <= GOAL;
+    let sync = of(|round| round.sync);
+    let (is_quiet, met) = (sync.most() <= QUIET * sync.least(), ratio.median() <= GOAL);
     println!(
         "one client, one put of {VALUE_BYTES} B at a time, 3 servers; medians of {each}, in {} rounds (least to most)",
         rounds.len()
@@ -111,9 +117,11 @@ fn report(rounds: &[Round], each: u32) -> bool {
     println!("  append 256 B and fdatasync, ms   {:.3}", of(|round| round.sync));
     println!("  loopback round trip, ms          {:.3}", of(|round| round.trip));
     println!("  put / (fdatasync + 2 trips)      {ratio:.2}");
-    println!(
-        "  goal: at most {GOAL}, median over the rounds: {}",
-        if met { "met" } else { "MISSED" }
-    );
-    met
+    let verdict = match (is_quiet, met) {
+        (false, _) => "NOT DECIDED: the machine did too much else, as fdatasync's spread shows",
+        (true, true) => "met",
+        (true, false) => "MISSED",
+    };
+    println!("  goal: at most {GOAL}, median over the rounds: {verdict}");
+    is_quiet && met
 }
