@@ -2,8 +2,8 @@
 //!
 //! A crash of one server is made up for by the others. Here nothing is left but what each disk has
 //! synced, and one of the servers, often the one that led, stays away until the others have agreed
-//! on something: so whatever was committed must be on any majority of the disks that had a part in
-//! it.
+//! on something. So what was committed must be on a majority of the disks, and not just in a
+//! majority of the servers' memories.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use harness::{Cluster, DiskFaults};
 use labrt::random::{RngExt, Stream};
 use labrt::thread::sleep;
 
-use crate::script::{crash, ms};
+use crate::script::{crash, leads, ms};
 use crate::swarm::Clients;
 
 /// Twelve failures of the power. A sync takes up to `slowest`, on those disks that are slow just
@@ -41,9 +41,8 @@ fn draw_disks(cluster: &Cluster, slowest: Duration, script: &mut Stream) {
 /// All servers but one come back, and have to agree without it.
 fn lose_power(cluster: &Cluster, script: &mut Stream) {
     let all: Vec<usize> = (0..cluster.len()).collect();
-    let leads =
-        |server: &usize| cluster.server(*server).get_state().is_ok_and(|(_, is_leader)| is_leader);
-    let leader = all.iter().copied().find(leads).filter(|_| script.chance(500_000));
+    let leader = all.iter().copied().find(|&server| leads(cluster, server));
+    let leader = leader.filter(|_| script.chance(500_000));
     crash(cluster, &all);
     let late = leader.unwrap_or_else(|| script.random_range(0..cluster.len()));
     all.into_iter().filter(|&server| server != late).for_each(|server| cluster.restart(server));

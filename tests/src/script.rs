@@ -59,6 +59,11 @@ pub(crate) fn revive(cluster: &Cluster, servers: &[usize]) {
     }
 }
 
+/// Whether a server runs, and believes to lead.
+pub(crate) fn leads(cluster: &Cluster, server: usize) -> bool {
+    cluster.server(server).get_state().is_ok_and(|(_, is_leader)| is_leader)
+}
+
 /// Offers so many commands to one server, whatever becomes of them.
 pub(crate) fn start_many(cluster: &Cluster, server: usize, count: usize) {
     for _ in 0..count {
