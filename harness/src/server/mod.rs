@@ -79,7 +79,7 @@ pub trait ServerHandle: Send + Sync {
     /// it, by name and place.
     fn threads(&self) -> Vec<String>;
 
-    /// Sets the server's clock, from its next start on: see [`Group::set_clock`].
+    /// Sets the server's clock, from its next start on: see `labrt::group::Group::set_clock`.
     fn set_clock(&self, offset: Duration, rate_ppm: u64);
 
     /// Sets what may go wrong with the server's disk, from now on.
