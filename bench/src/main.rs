@@ -14,10 +14,11 @@
 //! | `put.rs`, `throughput.rs`, `failover.rs` | the measurements |
 //! | `service.rs`, `etcd.rs` | clusters, ours and etcd's |
 //! | `load.rs` | many clients that put without a pause |
-//! | `yardstick.rs` | a disk and a loopback, bare |
+//! | `yardstick.rs`, `bare.rs` | a disk and a loopback, bare; and the barest replication on three of them |
 //! | `keep.rs`, `interrupt.rs` | what sees to it that nothing is left behind |
 //! | `stats.rs` | medians, ranks, spreads |
 
+mod bare;
 #[cfg_attr(not(feature = "etcd"), path = "no_etcd.rs")]
 mod etcd;
 mod failover;
@@ -55,6 +56,10 @@ enum Command {
     Keep(keep::Args),
     #[command(hide = true)]
     Echo,
+    #[command(hide = true)]
+    BareFollower(bare::Args),
+    #[command(hide = true)]
+    BareLeader(bare::Args),
 }
 
 /// Whether the goals were met; or what went wrong, in a sentence.
@@ -68,6 +73,8 @@ fn main() -> ExitCode {
         Command::Failover(args) => failover::run(&args),
         Command::Keep(args) => keep::run(&args),
         Command::Echo => yardstick::echo(),
+        Command::BareFollower(args) => bare::follow(&args),
+        Command::BareLeader(args) => bare::lead(&args),
     };
     match outcome {
         Ok(met) if met || !check => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 //! process and back.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -11,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use crate::Outcome;
 
 /// What is appended to the file at a time.
-const RECORD: [u8; 256] = [7; 256];
+pub(crate) const RECORD: [u8; 256] = [7; 256];
 /// What goes to the other process, and comes back.
 const MESSAGE_BYTES: usize = 64;
 
@@ -20,8 +21,11 @@ pub(crate) struct Disk(File);
 
 impl Disk {
     pub(crate) fn in_folder(folder: &Path) -> Result<Self, String> {
-        let path = folder.join("yardstick");
-        let file = OpenOptions::new().create(true).append(true).open(&path);
+        Self::at(&folder.join("yardstick"))
+    }
+
+    pub(crate) fn at(path: &Path) -> Result<Self, String> {
+        let file = OpenOptions::new().create(true).append(true).open(path);
         file.map(Self).map_err(|error| format!("{} cannot be written: {error}", path.display()))
     }
 
@@ -31,24 +35,55 @@ impl Disk {
     }
 }
 
-/// A process that sends back what it is sent: this program once more, with one thread that reads
-/// and writes.
+/// This program once more, in another role; it is ended when this is dropped.
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// Starts it, and waits until it says where it listens.
+    pub(crate) fn start(args: &[OsString]) -> io::Result<(Self, SocketAddr)> {
+        let mut command = Command::new(env::current_exe()?);
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process = Self(command.spawn()?);
+        let output = process.0.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let mut address = String::new();
+        BufReader::new(output).read_line(&mut address)?;
+        Ok((process, address.trim().parse().map_err(io::Error::other)?))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What a role begins with: see [`Process::start`].
+pub(crate) fn listen() -> io::Result<TcpListener> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    println!("{}", listener.local_addr()?);
+    Ok(listener)
+}
+
+pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect(address)?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
+/// A process that sends back what it is sent, with one thread that reads and writes.
 pub(crate) struct Echo {
     socket: TcpStream,
-    process: Child,
+    _process: Process,
 }
 
 impl Echo {
     pub(crate) fn start() -> Result<Self, String> {
-        let failed = |error: io::Error| format!("the loopback cannot be measured: {error}");
-        let mut command = Command::new(env::current_exe().map_err(failed)?);
-        command.arg("echo").stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut process = command.spawn().map_err(failed)?;
-        let connected = connect(&mut process).map_err(failed);
-        if connected.is_err() {
-            end(&mut process);
-        }
-        Ok(Self { socket: connected?, process })
+        let started = Process::start(&["echo".into()]).and_then(|(process, address)| {
+            Ok(Self { socket: connect(address)?, _process: process })
+        });
+        started.map_err(|error| format!("the loopback cannot be measured: {error}"))
     }
 
     pub(crate) fn round_trip(&mut self) -> Result<(), String> {
@@ -59,37 +94,13 @@ impl Echo {
     }
 }
 
-impl Drop for Echo {
-    fn drop(&mut self) {
-        end(&mut self.process);
-    }
-}
-
-fn end(process: &mut Child) {
-    let _ = process.kill();
-    let _ = process.wait();
-}
-
-/// The process says where it listens.
-fn connect(process: &mut Child) -> io::Result<TcpStream> {
-    let output = process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-    let mut address = String::new();
-    BufReader::new(output).read_line(&mut address)?;
-    let address: SocketAddr = address.trim().parse().map_err(io::Error::other)?;
-    let socket = TcpStream::connect(address)?;
-    socket.set_nodelay(true)?;
-    Ok(socket)
-}
-
 /// The other process. It ends when its connection does.
 pub(crate) fn echo() -> Outcome {
     serve().map(|()| true).map_err(|error| format!("the loopback cannot be used: {error}"))
 }
 
 fn serve() -> io::Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    println!("{}", listener.local_addr()?);
-    let (mut socket, _) = listener.accept()?;
+    let (mut socket, _) = listen()?.accept()?;
     socket.set_nodelay(true)?;
     let mut message = [0; MESSAGE_BYTES];
     while socket.read_exact(&mut message).is_ok() {
