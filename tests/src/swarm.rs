@@ -15,7 +15,7 @@ use labrt::random::{RngExt, Stream};
 use labrt::sync::Shared;
 use labrt::thread::{self, JoinHandle, sleep};
 
-use crate::script::{ELECTION, join_all, ms, secs, some_of};
+use crate::script::{ELECTION, join_all, ms, restart_the_crashed, secs, some_of};
 
 /// Clients that offer commands to all servers, each its own, and remember what they saw committed.
 pub(crate) struct Clients {
@@ -149,8 +149,9 @@ impl Intensities {
             mend_some(cluster, script);
         }
         cluster.heal();
-        // What hangs fails.
-        sleep(secs(7));
+        // What hangs fails. A sync that was under way may have failed, too, and who heard of that has
+        // stopped since.
+        restart_the_crashed(cluster, secs(7));
     }
 
     /// What may happen to one server at one step.

@@ -349,7 +349,7 @@ impl Cluster {
     }
 
     /// Starts every server that does not run, or whose disk has failed, connects all, and removes
-    /// every fault.
+    /// every fault. A sync that is under way may fail after that all the same.
     pub fn heal(&self) {
         self.tell(|| "heal everything".to_string());
         self.clear_plans();
