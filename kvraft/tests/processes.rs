@@ -1,6 +1,6 @@
 //! The service as processes: what a person at a shell may expect of it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -23,6 +23,12 @@ fn text(output: &Output) -> String {
     format!("{out}{err}")
 }
 
+/// The process in a line of `status`.
+fn process_of(line: &str) -> Option<Pid> {
+    let number = line.split("process").nth(1)?.split_whitespace().next()?;
+    Pid::from_raw(number.parse().ok()?)
+}
+
 /// A cluster in a folder.
 struct Cluster<'a> {
     process: Child,
@@ -32,8 +38,10 @@ struct Cluster<'a> {
 impl<'a> Cluster<'a> {
     /// Starts one, and waits until it answers.
     fn start(folder: &'a Path) -> Self {
+        let said = File::create(folder.join("said")).expect("it can be written");
+        let errors = said.try_clone().expect("it can be shared");
         let mut command = kvraft(&["cluster"], folder);
-        let process = command.stdout(Stdio::null()).spawn().expect("it can be started");
+        let process = command.stdout(said).stderr(errors).spawn().expect("it can be started");
         let cluster = Self { process, folder };
         while !folder.join("kvraft-data/addresses").exists() || cluster.servers().len() < 3 {
             thread::sleep(Duration::from_millis(10));
@@ -55,11 +63,19 @@ impl<'a> Cluster<'a> {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let mut lines: Vec<&str> = text.lines().filter(|line| line.contains("process")).collect();
         lines.sort_by_key(|line| !line.contains("leader"));
-        let process = |line: &&str| {
-            let number = line.split("process").nth(1)?.split_whitespace().next()?;
-            Pid::from_raw(number.parse().ok()?)
-        };
-        lines.iter().filter_map(process).collect()
+        lines.into_iter().filter_map(process_of).collect()
+    }
+
+    /// The process of the server of this number.
+    fn process(&self, id: usize) -> Pid {
+        let status = self.run(&["status"]);
+        let line = status.lines().find(|line| line.starts_with(&format!("S{id} ")));
+        line.and_then(process_of).expect("it answers")
+    }
+
+    /// What it has said so far, on both outputs.
+    fn said(&self) -> String {
+        fs::read_to_string(self.folder.join("said")).expect("it can be read")
     }
 
     fn signal(&self, signal: Signal) {
@@ -138,6 +154,38 @@ fn servers_end_with_their_cluster_though_it_is_killed_and_they_stand_still() {
     kill_process(servers[0], Signal::STOP).expect("it runs");
     cluster.signal(Signal::KILL);
     wait_until_gone(&servers);
+}
+
+#[test]
+fn ctrl_c_ends_a_server_that_stands_still() {
+    let folder = folder();
+    let cluster = Cluster::start(folder.path());
+    let servers = cluster.servers();
+    kill_process(servers[0], Signal::STOP).expect("it runs");
+    cluster.stop();
+    wait_until_gone(&servers);
+}
+
+#[test]
+fn a_server_that_has_lost_its_data_does_not_come_back_and_the_others_go_on() {
+    let folder = folder();
+    let cluster = Cluster::start(folder.path());
+    cluster.run(&["put", "x", "kept"]);
+    let victim = cluster.process(1);
+    let data = folder.path().join("kvraft-data/s1");
+    for file in fs::read_dir(&data).expect("it is there") {
+        fs::remove_file(file.expect("it can be read").path()).expect("it can be removed");
+    }
+    kill_process(victim, Signal::KILL).expect("it runs");
+    let refused = "kvraft-data/s1 has no data any more: ";
+    while !cluster.said().contains(refused) {
+        assert!(!cluster.said().contains("it comes back"), "{}", cluster.said());
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(cluster.run(&["get", "x"]), "kept");
+    cluster.stop();
+    let again = kvraft(&["cluster"], folder.path()).output().expect("it can be started");
+    assert!(!again.status.success() && text(&again).contains(refused), "{}", text(&again));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::OpenError;
 use crate::fs::{File, FileSystem};
+use crate::names::{Kind, kind};
 
 /// Whoever has this file locked has the folder.
 const LOCK: &str = "LOCK";
@@ -37,9 +38,28 @@ impl Directory {
         }
     }
 
+    /// Whether a server has its data in a folder; not if there is no such folder.
+    ///
+    /// # Errors
+    /// If it cannot be looked into.
+    pub fn has_data(path: &Path) -> io::Result<bool> {
+        match list(path) {
+            Ok(names) => Ok(names.iter().any(|name| matches!(kind(name), Some(Kind::Journal(_))))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+}
+
+fn list(path: &Path) -> io::Result<Vec<String>> {
+    let names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name()));
+    // A name that is not text is none of ours.
+    let names: io::Result<Vec<_>> = names.collect();
+    Ok(names?.into_iter().filter_map(|name| name.into_string().ok()).collect())
 }
 
 /// A folder is synced through a file handle of its own.
@@ -71,10 +91,7 @@ impl FileSystem for Directory {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        let names = fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name()));
-        // A name that is not text is none of ours.
-        let names: io::Result<Vec<_>> = names.collect();
-        Ok(names?.into_iter().filter_map(|name| name.into_string().ok()).collect())
+        list(&self.path)
     }
 
     fn sync_folder(&self) -> io::Result<()> {

@@ -37,7 +37,8 @@
 //! With an empty folder it would vote again in the same term, for another candidate, or be the
 //! majority that elects a leader without a committed entry (Raft paper, section 5.4.1, assumes
 //! stable storage; dissertation, section 11.7.3). It can join as a new member alone. The store
-//! cannot know: an empty folder is a first start.
+//! cannot know: an empty folder is a first start. Who starts servers can, and has to ask
+//! ([`Directory::has_data`]).
 //!
 //! # Left out
 //! Encryption, compression, and repair of what is damaged: there are other replicas. Journals of

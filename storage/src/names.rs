@@ -31,7 +31,7 @@ pub(crate) enum Kind {
 }
 
 /// None for a file that is none of ours.
-fn kind(name: &str) -> Option<Kind> {
+pub(crate) fn kind(name: &str) -> Option<Kind> {
     let (kind, number) = name.split_once('-')?;
     let is_aside = number.ends_with(ASIDE);
     let number = number.strip_suffix(ASIDE).unwrap_or(number).parse().ok()?;

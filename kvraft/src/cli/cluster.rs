@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use labrt::channel::{self, Receiver};
 use labrt::thread;
 use labrt::time::{Duration, Instant};
+use storage::Directory;
 
 use crate::Outcome;
 use crate::address_book;
@@ -33,6 +34,7 @@ pub(crate) struct Args {
 /// How often it is looked whether a server has ended, and how long one stays away that has.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const AWAY: Duration = Duration::from_millis(500);
+const LOOK_FOR_DATA_EVERY: Duration = Duration::from_millis(5);
 /// A server that is asked to end does so within this time, unless it is stopped.
 const ENDS_WITHIN: Duration = Duration::from_secs(3);
 
@@ -52,6 +54,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     for id in 0..addresses.len() {
         servers.push(Server::start(id, &addresses, data)?);
     }
+    // Once the cluster is in the book, a server without data has lost it.
+    wait_for_data(&mut servers, data);
     address_book::write(data, &addresses).map_err(cannot)?;
     println!("{} servers, data in {}; Ctrl-C stops them", addresses.len(), data.display());
     supervise(&mut servers, &addresses, data, &stop)
@@ -84,14 +88,26 @@ fn check_folders(data: &Path) -> Outcome {
 
 fn check_folder(data: &Path, id: usize) -> Outcome {
     let folder = folder_of(data, id);
-    match folder.is_dir() {
-        true => Ok(()),
-        false => Err(format!(
-            "{} is gone, and S{id} with it: a server without its disk does not know what it has \
-             promised, and must not come back under its number. Bring the folder back, or begin a new \
-             cluster in another one (--data)",
+    match Directory::has_data(&folder) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!(
+            "{} has no data any more: S{id} does not know what it has promised, and must not come back \
+             under its number. Bring the folder back, or begin a new cluster in another one (--data)",
             folder.display()
         )),
+        Err(error) => Err(format!("{} cannot be used: {error}", folder.display())),
+    }
+}
+
+/// Waits until each server that runs has data to lose.
+fn wait_for_data(servers: &mut [Server], data: &Path) {
+    for (id, server) in servers.iter_mut().enumerate() {
+        let folder = folder_of(data, id);
+        while !Directory::has_data(&folder).unwrap_or(false)
+            && matches!(server.0.try_wait(), Ok(None))
+        {
+            thread::sleep(LOOK_FOR_DATA_EVERY);
+        }
     }
 }
 
