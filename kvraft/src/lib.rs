@@ -103,7 +103,7 @@
 //!
 //! One lock protects all that a server knows (`state.rs`), and nothing that can block happens under
 //! it: no call of Raft, no sending, no waiting. This is more than tidiness. Raft hands committed
-//! entries over a rendezvous; if the applier waited for a lock that is held by somebody who waits
+//! entries over a channel that is soon full; if the applier waited for a lock that is held by somebody who waits
 //! for Raft, the server would stand still.
 //!
 //! | thread | what it does |

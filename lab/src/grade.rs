@@ -31,11 +31,13 @@ use crate::worker::{self, How, Outcome, Run, Stop};
 /// Run the suites over fixed seeds, and print points by part and test.
 ///
 /// Each test runs in processes of its own: one that hangs, crashes, or eats memory costs its own
-/// points and no others. The exit status is 0 only if every test passed.
+/// points and no others. The exit status is 0 only if every test passed; for a class,
+/// whose points are in the table, unless it was stopped.
 ///
 ///   lab grade                        all parts
 ///   lab grade 2A 2B                  two of them
 ///   lab grade --seeds 100 --rule share
+///   lab grade --submissions DIR --kit DIR --seed-file SECRET
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {

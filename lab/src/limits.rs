@@ -58,6 +58,9 @@ pub(crate) struct Args {
     /// How many processes and threads the user may have
     #[arg(long)]
     processes: Option<u64>,
+    /// Neither it nor what it starts ever reaches into another process
+    #[arg(long)]
+    locked_in: bool,
     program: PathBuf,
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
@@ -87,7 +90,7 @@ impl Limits {
         let inside = sandbox.user.is_none().then(this_program);
         let mut sandbox = sandbox.clone();
         inside.iter().for_each(|lab| sandbox.show(lab));
-        command.arg("--").args(sandbox.arguments(folder, &[scratch]));
+        command.arg("--locked-in").arg("--").args(sandbox.arguments(folder, &[scratch]));
         if let Some(lab) = inside {
             command.arg(lab).args(["limited", "--memory", &self.memory.to_string()]);
             command.args(["--processes", &self.processes.to_string(), "--"]);
@@ -117,6 +120,12 @@ pub(crate) fn become_limited(args: &Args) -> Refusal {
     #[cfg(target_os = "linux")]
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         return because("the process could not be bound to its parent")(error);
+    }
+    #[cfg(target_os = "linux")]
+    if args.locked_in
+        && let Err(refusal) = crate::sandbox::reach_into_no_other()
+    {
+        return refusal;
     }
     let mut command = Command::new(&args.program);
     command.args(&args.arguments);

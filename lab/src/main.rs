@@ -93,7 +93,9 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Limited(args) => Err(limits::become_limited(&args)),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "lab", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "lab", &mut script);
+            say::say(String::from_utf8_lossy(&script));
             Ok(ExitCode::SUCCESS)
         }
     };

@@ -50,7 +50,15 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Record>, Refusal> {
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     let (mut tally, mut seen) = (Tally::default(), HashSet::new());
     for path in &args.files {
-        for record in read(path)? {
+        let records = read(path)?;
+        if records.is_empty() {
+            let path = path.display();
+            return Err(Refusal(format!(
+                "{path} has no run as lab stress --json writes it: leave it out if its campaign was \
+                 stopped before the first"
+            )));
+        }
+        for record in records {
             if seen.insert(record.run()) {
                 tally.add(&record);
             }

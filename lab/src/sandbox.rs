@@ -2,7 +2,8 @@
 //!
 //! Inside there is no network, no process but its own, no home, no file but the system's and those that are
 //! named, all of them read-only, and a small `/tmp` that goes with it. When its first process ends, all that it
-//! started ends.
+//! started ends. And no process reaches into another one ([`reach_into_no_other`]): the one that runs code under
+//! test also holds its report.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::geteuid;
 
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, because};
 
 /// The user that untrusted code runs as, if we are root: `nobody`, as everywhere.
 const NOBODY: u32 = 65_534;
@@ -58,7 +59,8 @@ impl Sandbox {
             arguments.extend(words.iter().map(|word| word.as_ref().to_os_string()));
         };
         add(&[&"bwrap", &"--unshare-all", &"--die-with-parent", &"--new-session"]);
-        add(&[&"--ro-bind", &"/usr", &"/usr", &"--dev", &"/dev"]);
+        add(&[&"--ro-bind", &"/usr", &"/usr", &"--dev", &"/dev", &"--remount-ro", &"/dev"]);
+        add(&[&"--size", &TMP_BYTES.to_string(), &"--tmpfs", &"/dev/shm"]);
         if self.proc {
             add(&[&"--proc", &"/proc"]);
         }
@@ -78,6 +80,30 @@ impl Sandbox {
         add(&[&"--chdir", &folder, &"--"]);
         arguments
     }
+}
+
+/// From now on this process, what it becomes and what they start cannot trace another process, read or
+/// write its memory, or take over a file that it has open. Programs of the system that code under
+/// test may start, `perl` for one, could do that to whoever started them.
+///
+/// # Errors
+/// If the kernel has no such filters.
+#[cfg(target_os = "linux")]
+pub(crate) fn reach_into_no_other() -> Result<(), Refusal> {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+    let reaching = [
+        libc::SYS_ptrace,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_pidfd_getfd,
+    ];
+    let no_way = || "code cannot be kept from reaching into other processes on this machine";
+    let machine = std::env::consts::ARCH.try_into().map_err(because(no_way()))?;
+    let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let rules = reaching.map(|call| (call, Vec::new())).into();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, machine);
+    let program: Result<BpfProgram, _> = filter.and_then(TryInto::try_into);
+    apply_filter(&program.map_err(because(no_way()))?).map_err(because(no_way()))
 }
 
 /// Whether code can be locked in here.

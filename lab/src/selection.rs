@@ -40,6 +40,11 @@ pub(crate) fn select(targets: &[Arc<Target>], words: &[String]) -> Result<Vec<Se
     }
     let mut chosen = vec![false; all.len()];
     for word in words {
+        if word.is_empty() {
+            return Err(Refusal::new(
+                "an empty name would fit every test; for all of them, name none",
+            ));
+        }
         let fits = fitting(&all, word).ok_or_else(|| no_such_test(&all, word))?;
         all.iter().zip(&mut chosen).for_each(|(test, chosen)| *chosen |= fits(test.test()));
     }

@@ -63,7 +63,8 @@ pub(crate) struct Args {
     /// Write each run to this file, as a line of JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Count the runs that the --json file has, and go on after them
+    /// Count the runs that the --json file has, and go on after them. They must be of the same
+    /// program, with the same limits: nobody checks that
     #[arg(long, requires = "json")]
     resume: bool,
     #[command(flatten)]
@@ -100,7 +101,7 @@ impl Shard {
 
 impl Args {
     fn seeds(&self) -> Result<Seeds, Refusal> {
-        let endless = u64::MAX - self.first_seed;
+        let endless = (u64::MAX - self.first_seed).saturating_add(1);
         let usual = if self.time.is_some() { endless } else { RUNS };
         let count = self.runs.unwrap_or(usual).min(endless);
         let shard = self.shard.unwrap_or(Shard { part: 1, of: 1 });

@@ -41,6 +41,46 @@ fn lives(pid: &str) -> bool {
     stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
 }
 
+/// Has a program of the system try to take over a file that the process which started it has open.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_locked_in_does_not_reach_the_files_of_another_process() {
+    const PIDFD_OPEN: u32 = 434;
+    const PIDFD_GETFD: u32 = 438;
+    let attack = format!(
+        "open(my $report, '+>', undef) or die; my $number = fileno($report); \
+         if (fork() == 0) {{ \
+             my $parent = syscall({PIDFD_OPEN}, getppid(), 0); \
+             my $taken = syscall({PIDFD_GETFD}, $parent, $number, 0); \
+             print($taken < 0 ? \"refused: $!\" : 'taken over'); exit 0 \
+         }} wait()"
+    );
+    let limits = ["limited", "--memory", "2000000000", "--locked-in", "--"];
+    let (text, errors, _) = said(lab(&limits).args(["/usr/bin/perl", "-e", &attack]));
+    assert_eq!(text, "refused: Operation not permitted", "{errors}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let folder = TempDir::new().expect("there is room");
+    let (empty, other) = (folder.path().join("empty"), folder.path().join("other"));
+    fs::write(&empty, "").expect("there is room");
+    fs::write(&other, "{\"a\":1}").expect("there is room");
+    for file in [empty, other] {
+        let (_, errors, status) = said(lab(&["merge"]).arg(file));
+        assert!(status == Some(2) && errors.contains("has no run as lab stress"), "{errors}");
+    }
+    let (_, errors, status) = said(&mut on_hostile("stress", &["", "-n", "1"]));
+    assert!(status == Some(2) && errors.contains("an empty name would fit every"), "{errors}");
+}
+
+#[test]
+fn the_last_of_all_seeds_can_be_the_first() {
+    let last = ["passes", "-n", "2", "--first-seed", "18446744073709551615"];
+    let (text, errors, status) = said(&mut on_hostile("stress", &last));
+    assert_eq!(status, Some(0), "{text}{errors}");
+}
+
 #[test]
 fn each_test_costs_its_own_points_alone() {
     let tests = [

@@ -183,11 +183,22 @@ pub fn current_name() -> String {
     }
 }
 
-/// What a panic said, from the error of [`JoinHandle::join`] or of `catch_unwind`.
+/// So much of what a panic said is kept. Longer ones nobody reads, and reports keep them all.
+const PANIC_BYTES_MAX: usize = 64 * 1024;
+
+/// What a panic said, from the error of [`JoinHandle::join`] or of `catch_unwind`; the beginning, if
+/// that is very long.
 pub fn panic_text(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a message".to_string())
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    match text {
+        None => "a panic without a message".to_string(),
+        Some(text) if text.len() <= PANIC_BYTES_MAX => text.to_string(),
+        Some(text) => {
+            let kept = &text[..text.floor_char_boundary(PANIC_BYTES_MAX)];
+            format!("{kept}... ({} more bytes)", text.len() - kept.len())
+        }
+    }
 }
 
 /// Waits in virtual time; used by [`sleep`] and [`crate::channel::after`].

@@ -42,7 +42,7 @@ pub(crate) fn clash<M: Model>(
     clashing.sort_by_key(|&id| id != culprit);
     let more = match clashing.len().saturating_sub(SHOWN) {
         0 => String::new(),
-        more => format!(" Of {more} other operations the times matter as well."),
+        more => format!(" Whether the times of {more} other operations matter is open."),
     };
     clashing.truncate(SHOWN);
     let what = model.tell(

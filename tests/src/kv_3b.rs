@@ -119,14 +119,20 @@ fn snapshot_rpc(kv: &KvCluster) {
     sleep(ELECTION);
     client.put("b", "B");
     kv.check_sizes();
+    assert!(
+        kv.servers.largest_snapshot() > 0,
+        "nobody has taken a snapshot in fifty puts, which {MAX_RAFT_STATE} bytes are to cause"
+    );
 
     servers.partition(&[vec![0, 2], vec![1]]);
     kv.confine(1, &[0, 2]);
     let mut client = kv.client(1);
     client.put("c", "C");
     client.put("d", "D");
-    for (key, value) in [("a", "A"), ("b", "B"), ("1", "1"), ("49", "49")] {
-        must_read(&mut client, key, value);
+    must_read(&mut client, "a", "A");
+    must_read(&mut client, "b", "B");
+    for number in 0..50 {
+        must_read(&mut client, &number.to_string(), &number.to_string());
     }
 
     servers.heal();

@@ -7,8 +7,9 @@
 //! it likes. Before any of that code runs, the file is put elsewhere, and standard input is empty.
 //!
 //! What is left out: code under test runs in the process that reports on it. The file has no name by
-//! then, and without `unsafe`, which a kit forbids, only `/proc` leads to it, which a class is graded
-//! without. Who grants either to code that is written to forge its report gets a forged one.
+//! then. Without `unsafe`, which a kit forbids, `/proc` leads to it, and a program that may trace the
+//! process that started it can take it over; a class is graded without either. Who grants one of them to code
+//! that is written to forge its report gets a forged one.
 
 use std::env;
 use std::fs::File;

@@ -164,7 +164,7 @@ fn is_role(text: &str) -> bool {
 }
 
 /// Text that moves no cursor: what code under test says may hold any character.
-fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|letter| letter.is_control() && letter != '\n') {
         return Cow::Borrowed(text);
     }

@@ -127,7 +127,7 @@ fn show(args: &Args) -> Result<(), Stop> {
         }
     };
     if shown == 0 {
-        eprintln!("no event of this log is among those asked for");
+        eprintln!("this log has no event, or none of those that are asked for");
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use super::event::{Event, Who};
-use super::layout::{Layout, seconds};
+use super::layout::{Layout, printable, seconds};
 
 /// Events of a live log that are held back at most.
 const HELD_MAX: usize = 200;
@@ -52,7 +52,7 @@ impl<W: Write> Screen<W> {
         if self.held.as_ref().is_some_and(|held| !held.is_empty()) {
             self.release()?;
         }
-        writeln!(self.out, "{line}")
+        writeln!(self.out, "{}", printable(line))
     }
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {

@@ -70,7 +70,8 @@ pub(super) fn of(kind: Kind) -> impl Iterator<Item = File> {
     groups.iter().copied().flatten().copied()
 }
 
-/// Puts the crate's name in place of `my-raft`, and in a `Cargo.toml` the labs' crates in place of
+/// Puts the crate's name in place of `my-raft`, the first part that it has and the name of a test in place of
+/// `@PART` and `@TEST`, and in a `Cargo.toml` the labs' crates in place of
 /// `"@labs"`. Only a service by itself has our Raft beneath it.
 pub(super) fn fill_in(text: &str, name: &str, labs: &Source, kind: Kind) -> String {
     let line = |line: &str| match line.split_once(" = \"@labs\"") {
@@ -82,5 +83,10 @@ pub(super) fn fill_in(text: &str, name: &str, labs: &Source, kind: Kind) -> Stri
         }
     };
     let text: String = text.lines().filter_map(line).collect();
+    let (part, test) = match kind {
+        Kind::Raft | Kind::Both => ("2A", "initial_election"),
+        Kind::Kv => ("3A", "snapshot_recover"),
+    };
+    let text = text.replace("@PART", part).replace("@TEST", test);
     text.replace("my-raft", name).replace("my_raft", &name.replace('-', "_"))
 }

@@ -78,6 +78,22 @@ fn only_a_service_by_itself_has_our_raft_beneath_it() {
 }
 
 #[test]
+fn a_readme_names_parts_and_tests_that_the_crate_has() {
+    let labs = Source::Path("../labs".to_string());
+    for (kind, part, other) in
+        [(Kind::Raft, "2A", "3A"), (Kind::Kv, "3A", "2A"), (Kind::Both, "2A", "3A")]
+    {
+        let readme = files::of(kind).find(|(path, _)| *path == "README.md");
+        let text = files::fill_in(readme.expect("it is there").1, "alices", &labs, kind);
+        let says = |part: &str| {
+            ["cargo test", "lab grade"].map(|it| text.contains(&format!("{it} {part}")))
+        };
+        assert_eq!((says(part), says(other)), ([true; 2], [false; 2]), "{text}");
+        assert!(!text.contains("@PART") && !text.contains("@TEST"), "{text}");
+    }
+}
+
+#[test]
 fn a_checkout_near_by_is_named_relative_and_one_far_away_from_the_root() {
     let labs = Labs::Checkout("/home/alice/raft-labs".into());
     for (dir, path) in [

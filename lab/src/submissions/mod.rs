@@ -5,8 +5,9 @@
 //! begins with nothing that it left.
 //!
 //! What is left out: code under test runs in the process that reports on it. Printing results does not
-//! help it, and the open report has neither a name nor a place in `/proc` there; `unsafe`, with which
-//! it could be guessed at, is forbidden by the kit. Secret seeds are known to a run, and its report
+//! help it, and the open report has neither a name nor a place in `/proc` there, nor can another process take it
+//! over; `unsafe`, with which it could be guessed at, is forbidden by the kit. Limits are those of a process:
+//! many processes together have more memory, and the scratch folder takes what the disk has. Secret seeds are known to a run, and its report
 //! names the one that failed. Who gives grades that matter reads the sources of the best.
 
 mod course;
