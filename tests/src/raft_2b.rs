@@ -354,10 +354,17 @@ fn backup_bound(cluster: &Cluster) {
 
 fn count(cluster: &Cluster) {
     const COMMANDS: u64 = 12;
+    const IDLE_SECOND: f64 = 60.0;
     let rpcs = || cluster.network().counts().rpcs;
+    let started = Instant::now();
     cluster.check_one_leader();
     let election = rpcs();
-    assert!((1..=30).contains(&election), "{election} RPCs for an election: 30 are the limit");
+    // It is looked for a leader every half second, and less often on a busy machine in real time: there
+    // an idle second may have passed in between, with its heartbeats.
+    let idle = started.elapsed().as_secs_f64() - 1.0;
+    let limit = 30 + (IDLE_SECOND * idle.max(0.0)) as u64;
+    assert!(election > 0, "a leader without a single RPC");
+    assert!(election <= limit, "{election} RPCs for an election: {limit} are the limit");
 
     let after = in_one_term(|| {
         let leader = cluster.check_one_leader();
@@ -377,7 +384,10 @@ fn count(cluster: &Cluster) {
     });
     sleep(ELECTION);
     let idle = rpcs() - after;
-    assert!(idle <= 60, "{idle} RPCs in an idle second: 60 are the limit");
+    assert!(
+        idle as f64 <= IDLE_SECOND,
+        "{idle} RPCs in an idle second: {IDLE_SECOND} are the limit"
+    );
 }
 
 /// Starts commands at one leader, one right after the other: where the first is, and in which
