@@ -1,12 +1,14 @@
 //! One table of the runs of many machines.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::record::Record;
+use labrt::settings::WorldKind;
+
+use crate::record::{Record, RunKey};
 use crate::refusal::{Refusal, because};
 use crate::say::say;
 use crate::tally::Tally;
@@ -48,23 +50,59 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Record>, Refusal> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
-    let (mut tally, mut seen) = (Tally::default(), HashSet::new());
+    let mut merged = Merged::default();
     for path in &args.files {
         let records = read(path)?;
         if records.is_empty() {
-            let path = path.display();
             return Err(Refusal(format!(
-                "{path} has no run as lab stress --json writes it: leave it out if its campaign was \
-                 stopped before the first"
+                "{} has no run as lab stress --json writes it: leave it out if its campaign was \
+                 stopped before the first",
+                path.display()
             )));
         }
         for record in records {
-            if seen.insert(record.run()) {
-                tally.add(&record);
-            }
+            merged.add(record, path)?;
         }
     }
+    let Merged { mut tally, .. } = merged;
     tally.sort();
     say(&tally);
     Ok(if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[derive(Default)]
+struct Merged {
+    tally: Tally,
+    /// Of the first run.
+    world: Option<String>,
+    /// How each run failed.
+    seen: HashMap<RunKey, Option<String>>,
+}
+
+impl Merged {
+    fn add(&mut self, record: Record, path: &Path) -> Result<(), Refusal> {
+        let path = path.display();
+        let world = self.world.get_or_insert_with(|| record.world.clone());
+        if *world != record.world {
+            return Err(Refusal(format!(
+                "{path} has runs in {}, and there are others in {world}: each world has a table of its own",
+                record.world
+            )));
+        }
+        match self.seen.get(&record.run()) {
+            None => {
+                self.tally.add(&record);
+                self.seen.insert(record.run(), record.failure);
+            }
+            Some(failure) if *failure != record.failure && *world == WorldKind::Sim.name() => {
+                return Err(Refusal(format!(
+                    "{path}: {} on seed {} ended otherwise than in another file. In sim, that means runs of \
+                     different programs",
+                    record.test, record.seed
+                )));
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
 }

@@ -13,8 +13,16 @@ use crate::tally::Tally;
 
 /// How often a plain line says how far it is.
 const LINE_EVERY: Duration = Duration::from_secs(10);
-/// More bars than this do not fit: then only the tests that are being run have one.
+/// More bars than this, or than the terminal has lines, do not fit: then only the tests that are being
+/// run have one.
 const BARS_MAX: usize = 16;
+
+fn bars_max() -> usize {
+    // One for all of them, and one for the prompt.
+    let lines = terminal_size::terminal_size_of(std::io::stderr())
+        .map_or(BARS_MAX, |(_, height)| usize::from(height.0).saturating_sub(2));
+    lines.min(BARS_MAX)
+}
 
 /// What a person sees while a campaign runs.
 pub(crate) struct Progress {
@@ -67,7 +75,7 @@ impl Progress {
                 let bar = all.add(bar);
                 bar.enable_steady_tick(std::time::Duration::from_millis(250));
                 let _quiet = QuietKeys::begin();
-                View::Bars { all, total: bar, show_all: tests.len() <= BARS_MAX, _quiet }
+                View::Bars { all, total: bar, show_all: tests.len() <= bars_max(), _quiet }
             }
         };
         let (runs, failed) = (tally.count(), tally.failed());

@@ -30,6 +30,9 @@ pub(crate) struct Record {
     pub(crate) failure: Option<String>,
 }
 
+/// Test, world, strategy and seed.
+pub(crate) type RunKey = (Key, String, Option<String>, u64);
+
 impl Record {
     pub(crate) fn new(test: &Selected, how: &How, run: &Run) -> Self {
         let (time, failure) = match &run.outcome {
@@ -50,7 +53,7 @@ impl Record {
     }
 
     /// What makes a run the same as another.
-    pub(crate) fn run(&self) -> (Key, String, Option<String>, u64) {
+    pub(crate) fn run(&self) -> RunKey {
         (self.key(), self.world.clone(), self.strategy.clone(), self.seed)
     }
 

@@ -70,6 +70,24 @@ fn what_makes_no_sense_is_refused() {
         let (_, errors, status) = said(lab(&["merge"]).arg(file));
         assert!(status == Some(2) && errors.contains("has no run as lab stress"), "{errors}");
     }
+    let [passed, failed, on_threads] = [
+        ("sim", "null", "passed"),
+        ("sim", "\"it broke\"", "failed"),
+        ("threads", "null", "on_threads"),
+    ]
+    .map(|(world, failure, name)| {
+        let file = folder.path().join(name);
+        let run = format!(
+            "{{\"test\":\"basic_3A\",\"package\":\"p\",\"target\":\"labs\",\"world\":\"{world}\",\
+             \"strategy\":null,\"seed\":3,\"took_us\":1,\"time_us\":1,\"failure\":{failure}}}\n"
+        );
+        fs::write(&file, run).expect("there is room");
+        file
+    });
+    for (other, sentence) in [(failed, "ended otherwise"), (on_threads, "others in sim")] {
+        let (_, errors, status) = said(lab(&["merge"]).args([&passed, &other]));
+        assert!(status == Some(2) && errors.contains(sentence), "{errors}");
+    }
     let (_, errors, status) = said(&mut on_hostile("stress", &["", "-n", "1"]));
     assert!(status == Some(2) && errors.contains("an empty name would fit every"), "{errors}");
 }
