@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::hint::black_box;
-use std::process::{Command, ExitCode, abort, exit};
+use std::io::Read as _;
+use std::process::{Command, ExitCode, Stdio, abort, exit};
 use std::sync::Arc;
 
 use contract::{ApplyMsg, Disk, RaftNode};
@@ -60,6 +61,17 @@ const CASES: &[TestCase] = &[
         let mut eaten = Vec::new();
         loop {
             eaten.push(black_box(vec![1_u8; 64 << 20]));
+        }
+    }),
+    // Each process by itself takes little; and it passes, unless somebody looks at them together.
+    case("eats_with_others_0X", |_| {
+        // What `tail` is given has no end of a line, so it keeps all of it before it says anything.
+        let eats = "head -c 100000000 /dev/zero | tail | { head -c 1; sleep 1000; }";
+        let eater = || Command::new("/bin/sh").args(["-c", eats]).stdout(Stdio::piped()).spawn();
+        let eaters = (0..8).map(|_| eater().expect("there is a shell").stdout);
+        let eaters: Vec<_> = eaters.map(|said| said.expect("it was asked for")).collect();
+        for mut said in eaters {
+            said.read_exact(&mut [0]).expect("it has eaten");
         }
     }),
     case("floods_0X", |_| {

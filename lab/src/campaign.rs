@@ -7,8 +7,10 @@
 //! disturb the next.
 
 use std::collections::HashSet;
+use std::fs;
 use std::io;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::Arc;
 
 use labrt::channel::{self, Receiver};
@@ -37,6 +39,31 @@ pub(crate) enum Seeds {
 }
 
 impl Seeds {
+    /// Seeds as somebody wrote them down: numbers, with anything white between them.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or says something else.
+    pub(crate) fn read(path: &Path) -> Result<Self, Refusal> {
+        let shown = path.display();
+        let text = fs::read_to_string(path)
+            .map_err(because(format!("the seeds in {shown} cannot be read")))?;
+        let mut seeds: Vec<u64> = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            for word in line.split_whitespace() {
+                seeds.push(word.parse().map_err(|_| {
+                    let line = number + 1;
+                    Refusal(format!(
+                        "{shown}, line {line}: {word:?} is not a seed, a number from 0 to 2^64 - 1"
+                    ))
+                })?);
+            }
+        }
+        match seeds.is_empty() {
+            true => Err(Refusal(format!("{shown} has no seeds"))),
+            false => Ok(Self::List(seeds.into())),
+        }
+    }
+
     /// The seed at this place, if there are so many.
     fn at(&self, place: u64) -> Option<u64> {
         match self {

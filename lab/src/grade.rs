@@ -1,11 +1,10 @@
-//! The scoreboard: every test over the same seeds, and what that is worth.
+//! Every test over the same seeds, and what that is worth.
 //!
 //! In sim a grade is a fact about the code. The seeds are fixed, virtual time does not know how fast
 //! the machine is, and the limits that do are far from what a correct run takes; so it comes out the same
 //! on any machine, as often as one likes.
 
-use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,18 +20,19 @@ use crate::record::{Key, Record};
 use crate::refusal::{Refusal, because};
 use crate::report;
 use crate::say::say;
+use crate::scoreboard::scoreboard;
 use crate::selection::{self, Selected};
 use crate::stress::in_world;
 use crate::submissions;
 use crate::tally::Tally;
 use crate::targets::{self, Build};
-use crate::worker::{self, How, Outcome, Run, Stop};
+use crate::worker::{self, How, Outcome, Run, STOPPED_EXIT_STATUS, Stop};
 
 /// Run the suites over fixed seeds, and print points by part and test.
 ///
 /// Each test runs in processes of its own: one that hangs, crashes, or eats memory costs its own
-/// points and no others. The exit status is 0 only if every test passed; for a class,
-/// whose points are in the table, unless it was stopped.
+/// points and no others. The exit status is 0 only if every test passed, and 130 if it was stopped. For
+/// a class, whose points are in the table, it is 1 only if a report or a row could not be written.
 ///
 ///   lab grade                        all parts
 ///   lab grade 2A 2B                  two of them
@@ -219,7 +219,7 @@ impl Args {
 
     pub(crate) fn seeds(&self) -> Result<Seeds, Refusal> {
         match &self.seed_file {
-            Some(path) => submissions::read_seeds(path),
+            Some(path) => Seeds::read(path),
             None => Ok(Seeds::Range(0..=self.seeds - 1)),
         }
     }
@@ -227,18 +227,30 @@ impl Args {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     let stop = Stop::on_signal()?;
-    if let Some(submissions) = &args.submissions {
-        return submissions::run(args, submissions, &stop);
+    let graded = match &args.submissions {
+        Some(submissions) => submissions::run(args, submissions, &stop),
+        None => grade_own(args, &stop),
+    };
+    match graded {
+        // Whatever could not be done then, it is because somebody wanted it so.
+        Err(_) if stop.was_told() => {
+            eprintln!("stopped: nothing is graded");
+            Ok(ExitCode::from(STOPPED_EXIT_STATUS))
+        }
+        graded => graded,
     }
+}
+
+/// Grades the crate that we stand in.
+fn grade_own(args: &Args, stop: &Stop) -> Result<ExitCode, Refusal> {
     let seeds = args.seeds()?;
-    let [mut junit, mut gradescope] =
-        [create(args.junit.as_ref())?, create(args.gradescope.as_ref())?];
-    let targets = targets::find(&args.build)?;
-    let selected = selection::select(&targets, &args.tests)?;
+    let [mut junit, mut gradescope] = [open(args.junit.as_ref())?, open(args.gradescope.as_ref())?];
     let how = args.how();
-    let grade = grade(args, &seeds, &selected, &how, &stop)?;
+    let targets = targets::find(&args.build, &how, stop)?;
+    let selected = selection::select(&targets, &args.tests)?;
+    let grade = grade(args, &seeds, &selected, &how, stop)?;
     if stop.is_now() {
-        return Err(Refusal::new("stopped: nothing is graded"));
+        return Err(Refusal::new("stopped"));
     }
     if let Some(file) = &mut junit {
         let report = report::junit(&grade).map_err(because("the JUnit report cannot be made"))?;
@@ -251,7 +263,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
         say(serde_json::to_string_pretty(&grade).unwrap_or_default() + "\n");
     } else {
         say(scoreboard(&grade));
-        say(first_footer(&grade, &selected, &how, &stop)?);
+        say(first_footer(&grade, &selected, &how, stop)?);
     }
     let failed = grade.tests.iter().any(|test| test.failed > 0);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -296,91 +308,24 @@ pub(crate) fn grade(
     })
 }
 
-/// A file for a report, made before anything is run: a grade must not be lost for a wrong path.
-fn create(path: Option<&PathBuf>) -> Result<Option<File>, Refusal> {
-    let create = |path: &PathBuf| {
-        File::create(path).map_err(because(format!("{} cannot be written", path.display())))
+/// A file for a report, opened before anything is run: a grade must not be lost for a wrong path. What it
+/// has stays until there is a grade.
+fn open(path: Option<&PathBuf>) -> Result<Option<File>, Refusal> {
+    let open = |path: &PathBuf| {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        file.map_err(because(format!("{} cannot be written", path.display())))
     };
-    path.map(create).transpose()
+    path.map(open).transpose()
 }
 
 fn write(file: &mut File, text: &str) -> Result<(), Refusal> {
-    file.write_all(text.as_bytes()).map_err(because("the report cannot be written"))
-}
-
-/// A number of points without a fraction that it does not have.
-pub(crate) fn points(points: f64) -> String {
-    if points.fract() == 0.0 { format!("{points:.0}") } else { format!("{points:.1}") }
-}
-
-pub(crate) fn scoreboard(grade: &Grade) -> String {
-    let mut text = String::new();
-    let width = grade.tests.iter().map(|test| test.test.len()).max().unwrap_or_default();
-    let groups = grade.tests.chunk_by(TestGrade::is_of_same_part);
-    for group in groups {
-        let (earned, of): (f64, u32) =
-            (group.iter().map(|test| test.points).sum(), group.iter().map(|test| test.of).sum());
-        let ran = || group.iter().filter(|test| test.skipped.is_none());
-        let passed = ran().filter(|test| test.failed == 0).count();
-        let (package, part, count) = (&group[0].package, &group[0].part, ran().count());
-        let earned = points(earned);
-        let _ = writeln!(
-            text,
-            "{part} of {package}: {earned} of {of} points, {passed} of {count} tests"
-        );
-        group.iter().for_each(|test| score_line(&mut text, width, test));
-        text.push('\n');
-    }
-    let Grade { seeds, world, .. } = grade;
-    let rule = rule_in_words(grade.rule);
-    let (earned, of) = (points(grade.points), grade.of);
-    let _ = writeln!(
-        text,
-        "{earned} of {of} points, {} each in {world}; {rule}",
-        counted(*seeds, "seed")
-    );
-    text
-}
-
-pub(crate) fn rule_in_words(rule: Rule) -> &'static str {
-    match rule {
-        Rule::All => "a test's points need all of its seeds",
-        Rule::Share => "a test's points are shared by its seeds",
-    }
-}
-
-fn score_line(text: &mut String, width: usize, test: &TestGrade) {
-    let TestGrade { test: name, of, passed, failed, seconds, .. } = test;
-    let _ = match (&test.skipped, failed) {
-        (Some(reason), _) => writeln!(text, "  -       {name:<width$}  {reason}"),
-        (None, 0) => writeln!(
-            text,
-            "  ok      {name:<width$}  {:>5}/{of:<2}  {:<20} {seconds:>8.2} s",
-            points(test.points),
-            counted(*passed, "seed"),
-        ),
-        (None, _) => writeln!(
-            text,
-            "  FAILED  {name:<width$}  {:>5}/{of:<2}  {:<20} {seconds:>8.2} s",
-            points(test.points),
-            seeds_in_words(test),
-        ),
+    // Whoever names a pipe or a terminal finds it empty.
+    let emptied = match file.metadata() {
+        Ok(data) if data.is_file() => file.set_len(0),
+        other => other.map(drop),
     };
-}
-
-/// `1 seed`, `2 seeds`.
-fn counted(count: u64, thing: &str) -> String {
-    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
-}
-
-/// Which seeds a test has failed on. One that has lost all its points is not run to the end, and how far
-/// it came is chance.
-pub(crate) fn seeds_in_words(test: &TestGrade) -> String {
-    let TestGrade { passed, failed, first_failure, .. } = test;
-    match first_failure {
-        Some(first) if test.points == 0.0 => format!("seed {} failed", first.seed),
-        _ => format!("{failed} of {} seeds failed", passed + failed),
-    }
+    let written = emptied.and_then(|()| file.write_all(text.as_bytes()));
+    written.map_err(because("the report cannot be written"))
 }
 
 /// The last lines of the first failure, which say how to have it again.

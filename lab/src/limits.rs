@@ -1,16 +1,16 @@
 //! What a test's process may use, and what it sees.
 //!
 //! A process cannot be limited from outside before it starts, so it starts as this program, limits
-//! itself, and becomes the test. One that nobody trusts becomes the test inside a [`Sandbox`].
+//! itself, and becomes the test. One that nobody trusts becomes the test inside a [`Sandbox`]. These
+//! limits are those of each process; what a test's processes take together somebody has to look at
+//! ([`crate::together`]).
 
 use std::env;
 use std::ffi::OsString;
-use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 #[cfg(target_os = "linux")]
@@ -29,15 +29,13 @@ pub(crate) fn this_program() -> &'static Path {
     &THIS_PROGRAM
 }
 
-/// Limits of one process.
+/// Limits of a program and of what it starts.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
-    /// It is ended when it has told nothing for so long.
-    pub(crate) silence: Duration,
-    /// Bytes of memory that it may reserve.
+    /// Bytes of memory that each process may reserve.
     pub(crate) memory: u64,
-    /// Processes and threads of a program that is locked in.
-    pub(crate) processes: u64,
+    /// Bytes of memory that they may take together.
+    pub(crate) together: u64,
     /// Where it is locked in, if nobody trusts it.
     pub(crate) sandbox: Option<Sandbox>,
 }
@@ -47,8 +45,13 @@ pub(crate) const FILE_BYTES_MAX: u64 = 1 << 30;
 /// Files that a test may have open.
 const OPEN_FILES_MAX: u64 = 4096;
 
+/// What this program is called with when it is to limit itself. It is no command that a person would
+/// look for, in a list or in a shell's completions.
+pub(crate) const NAME: &str = "limited";
+
 /// Run a program within limits; what `lab` starts its workers with.
-#[derive(clap::Args)]
+#[derive(clap::Parser)]
+#[command(name = "lab limited")]
 pub(crate) struct Args {
     #[arg(long)]
     memory: u64,
@@ -67,37 +70,37 @@ pub(crate) struct Args {
 }
 
 impl Limits {
+    /// So many bytes for each process, and for all.
+    pub(crate) fn of_memory(bytes: u64) -> Self {
+        Self { memory: bytes, together: bytes, sandbox: None }
+    }
+
     /// A command that becomes `program` in `folder`, within limits; arguments are still to be added.
-    /// In a sandbox it may write to `scratch` alone.
-    pub(crate) fn command(
-        &self,
-        program: &Path,
-        folder: &Path,
-        scratch: &Path,
-    ) -> io::Result<Command> {
+    /// Files that it makes go to `scratch`, or, if it is locked in, to a `/tmp` that goes with it.
+    pub(crate) fn command(&self, program: &Path, folder: &Path, scratch: &Path) -> Command {
         let mut command = Command::new(this_program());
-        command.args(["limited", "--memory", &self.memory.to_string()]);
+        command.args([NAME, "--memory", &self.memory.to_string()]);
         let Some(sandbox) = &self.sandbox else {
-            command.arg("--").arg(program).current_dir(folder);
-            return Ok(command);
+            command.arg("--").arg(program).current_dir(folder).env("TMPDIR", scratch);
+            return command;
         };
+        let processes = sandbox.processes.to_string();
         if let Some(user) = sandbox.user {
-            command.args(["--user", &user.to_string(), "--processes", &self.processes.to_string()]);
-            std::os::unix::fs::chown(scratch, Some(user), Some(user))?;
+            command.args(["--user", &user.to_string(), "--processes", &processes]);
         }
         // Outside, the limit would count whatever else this user runs. Inside, a sandbox's users are
         // counted by themselves.
         let inside = sandbox.user.is_none().then(this_program);
         let mut sandbox = sandbox.clone();
         inside.iter().for_each(|lab| sandbox.show(lab));
-        command.arg("--locked-in").arg("--").args(sandbox.arguments(folder, &[scratch]));
+        command.arg("--locked-in").arg("--").args(sandbox.arguments(folder));
         if let Some(lab) = inside {
-            command.arg(lab).args(["limited", "--memory", &self.memory.to_string()]);
-            command.args(["--processes", &self.processes.to_string(), "--"]);
+            command.arg(lab).args([NAME, "--memory", &self.memory.to_string()]);
+            command.args(["--processes", &processes, "--"]);
         }
         command.arg(program);
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/tmp");
-        Ok(command)
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/tmp").env("TMPDIR", "/tmp");
+        command
     }
 }
 

@@ -9,10 +9,11 @@
 //! |---|---|
 //! | `targets` | the test targets of the crate that we stand in |
 //! | `selection` | which of their tests a person means |
-//! | `worker`, `limits` | one process that runs a batch of seeds, watched and limited |
+//! | `worker` | one process that runs a batch of seeds, watched |
+//! | `limits`, `together` | what a process may use; what a run's processes take together |
 //! | `campaign` | many tests on several workers: who runs what next |
 //! | `record`, `tally` | what is kept of a run; what many come to |
-//! | `grade`, `report` | the scoreboard, for people and for other programs |
+//! | `grade`, `scoreboard`, `report` | points; as people read them, and as other programs do |
 //! | `submissions`, `sandbox` | a whole class, each submission locked in |
 //! | `stress`, `progress`, `artefacts` | seeds upon seeds; what a person sees of it, and keeps |
 //! | `merge` | one table of the runs of many machines |
@@ -38,14 +39,17 @@ mod replay;
 mod report;
 mod sandbox;
 mod say;
+mod scoreboard;
 mod selection;
 mod stress;
 mod submissions;
 mod tally;
 mod targets;
+mod together;
 mod worker;
 mod workspace;
 
+use std::env;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -70,8 +74,6 @@ enum Command {
     Replay(replay::Args),
     Logs(logs::Args),
     Doctor(doctor::Args),
-    #[command(hide = true)]
-    Limited(limits::Args),
     /// Print a completion script for your shell.
     ///
     /// For bash: `lab completions bash > ~/.local/share/bash-completion/completions/lab`.
@@ -83,7 +85,20 @@ enum Command {
 
 fn main() -> ExitCode {
     limits::this_program();
-    let result = match Cli::parse().command {
+    let result = match env::args_os().nth(1) {
+        Some(name) if name == limits::NAME => {
+            Err(limits::become_limited(&limits::Args::parse_from(env::args_os().skip(1))))
+        }
+        _ => run(Cli::parse().command),
+    };
+    result.unwrap_or_else(|Refusal(sentence)| {
+        eprintln!("error: {sentence}");
+        ExitCode::from(2)
+    })
+}
+
+fn run(command: Command) -> Result<ExitCode, Refusal> {
+    match command {
         Command::New(args) => new::run(&args),
         Command::Grade(args) => grade::run(&args),
         Command::Stress(args) => stress::run(&args),
@@ -91,16 +106,11 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Logs(args) => logs::run(&args),
         Command::Doctor(args) => doctor::run(&args),
-        Command::Limited(args) => Err(limits::become_limited(&args)),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "lab", &mut script);
             say::say(String::from_utf8_lossy(&script));
             Ok(ExitCode::SUCCESS)
         }
-    };
-    result.unwrap_or_else(|Refusal(sentence)| {
-        eprintln!("error: {sentence}");
-        ExitCode::from(2)
-    })
+    }
 }

@@ -21,12 +21,26 @@ pub(crate) struct Running {
     /// mostly wait, and two with processes]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// Megabytes of memory that a test's process may reserve
-    #[arg(long, value_name = "MB", default_value_t = MEMORY_MB, value_parser = clap::value_parser!(u64).range(64..))]
-    memory: u64,
+    #[command(flatten)]
+    memory: Memory,
     /// End a run that has come to no end after this time [default: 60s in sim, 180s in real time]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     limit: Option<Duration>,
+}
+
+/// What a run may have of the machine's memory.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// Megabytes of memory that each of a test's processes may reserve, and that all of them may
+    /// take together
+    #[arg(long, value_name = "MB", default_value_t = MEMORY_MB, value_parser = clap::value_parser!(u64).range(64..))]
+    memory: u64,
+}
+
+impl Memory {
+    fn bytes(self) -> u64 {
+        self.memory.saturating_mul(1 << 20)
+    }
 }
 
 /// Memory that a run may reserve.
@@ -54,21 +68,16 @@ impl Running {
     }
 
     pub(crate) fn how(&self, strategy: Option<StrategyKind>) -> How {
-        let usual = match self.world {
-            WorldKind::Sim => LIMIT_IN_SIM,
-            WorldKind::Threads | WorldKind::Processes => LIMIT_IN_REAL_TIME,
-        };
-        let processes = match self.world {
+        let how = how(self.world, strategy, self.memory);
+        How { silence: self.limit.unwrap_or(how.silence), ..how }
+    }
+
+    /// Processes and threads that a run may have, if nobody trusts it.
+    pub(crate) fn processes(&self) -> u64 {
+        match self.world {
             WorldKind::Sim => PROCESSES_IN_SIM,
             WorldKind::Threads | WorldKind::Processes => PROCESSES_IN_REAL_TIME,
-        };
-        let limits = Limits {
-            processes,
-            silence: self.limit.unwrap_or(usual),
-            memory: self.memory.saturating_mul(1 << 20),
-            sandbox: None,
-        };
-        How { world: self.world, strategy, limits, keep_going: true }
+        }
     }
 
     pub(crate) fn jobs(&self) -> usize {
@@ -80,6 +89,16 @@ impl Running {
         };
         self.jobs.map_or(usual, usize::from)
     }
+}
+
+/// How runs are run, as long as nobody says otherwise.
+pub(crate) fn how(world: WorldKind, strategy: Option<StrategyKind>, memory: Memory) -> How {
+    let silence = match world {
+        WorldKind::Sim => LIMIT_IN_SIM,
+        WorldKind::Threads | WorldKind::Processes => LIMIT_IN_REAL_TIME,
+    };
+    let limits = Limits::of_memory(memory.bytes());
+    How { world, strategy, limits, silence, keep_going: true }
 }
 
 /// Whether a strategy makes sense in a world.

@@ -1,18 +1,25 @@
 //! One run again, with everything it says.
 
-use std::process::{Command, ExitCode};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
 
 use labrt::replay::{self, trace_folder_of};
 use labrt::settings::WorldKind;
 use labrt::sim::StrategyKind;
+use labrt::time::Duration;
+use tempfile::TempDir;
 
-use crate::options::{self, seed, strategy, world};
+use crate::options::{self, Memory, seed, strategy, world};
 use crate::refusal::{Refusal, because};
 use crate::say::say;
 use crate::selection::{self, Selected};
 use crate::targets::{self, Build};
+use crate::worker::{self, End, How, STOPPED_EXIT_STATUS, Stop};
 
 /// Run one test on one seed, with all its log lines.
+///
+/// It has the memory that a grading gives it, and as much time as you have: Ctrl-C ends it.
 ///
 /// In sim it is the same run, to the nanosecond, as often as you like: on this machine or another, in
 /// release or, with --debug, not. It leaves its trace, each message and what servers said of themselves,
@@ -35,12 +42,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILTER", default_value = "debug")]
     log: String,
     #[command(flatten)]
+    memory: Memory,
+    #[command(flatten)]
     build: Build,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     options::check(args.world, args.strategy)?;
-    let targets = targets::find(&args.build)?;
+    let (how, stop) = (options::how(args.world, args.strategy, args.memory), Stop::on_signal()?);
+    let targets = targets::find(&args.build, &how, &stop)?;
     let selected = selection::select(&targets, std::slice::from_ref(&args.test))?;
     let [test] = &selected[..] else {
         let names: Vec<String> = selected
@@ -53,37 +63,41 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
             names.join(", ")
         )));
     };
-    let mut command = args.command(test);
-    command.arg("--nocapture").env("RUST_LOG", &args.log);
-    let status = command.status().map_err(because("the test could not be started"))?;
-    if !status.success() {
-        return Ok(ExitCode::FAILURE);
+    let scratch = TempDir::with_prefix("lab-").map_err(because("there is no place to work in"))?;
+    let mut command = args.command(test, &how, scratch.path());
+    command.arg("--nocapture").env("RUST_LOG", &args.log).stdin(Stdio::null());
+    let started = command.process_group(0).spawn();
+    let mut child = started.map_err(because("the test could not be started"))?;
+    let end = worker::wait(&mut child, Duration::MAX, how.limits.together, &stop);
+    match end.map_err(because("the test could not be waited for"))? {
+        End::Itself(status) if status.success() => {}
+        End::Itself(_) => return Ok(ExitCode::FAILURE),
+        End::Stopped => return Ok(ExitCode::from(STOPPED_EXIT_STATUS)),
+        end => {
+            eprintln!("error: {}", end.status().err().unwrap_or_default());
+            return Ok(ExitCode::FAILURE);
+        }
     }
     if args.world == WorldKind::Sim {
-        args.keep_trace(test)?;
+        args.keep_trace(test, args.command(test, &how, scratch.path()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 impl Args {
     /// Runs the test on the seed.
-    fn command(&self, test: &Selected) -> Command {
-        let mut command = Command::new(&test.target.program);
-        command.args([&*test.test().name, "--exact"]).current_dir(&test.target.folder);
-        command.env("LAB_SEED", self.seed.to_string()).env("LAB_WORLD", self.world.name());
-        command.env_remove("LAB_SEEDS").env_remove("LAB_CHECK");
-        match self.strategy {
-            Some(strategy) => command.env("LAB_STRATEGY", strategy.name()),
-            None => command.env_remove("LAB_STRATEGY"),
-        };
+    fn command(&self, test: &Selected, how: &How, scratch: &Path) -> Command {
+        let mut command = how.limits.command(&test.target.program, &test.target.folder, scratch);
+        command.args([&*test.test().name, "--exact"]);
+        worker::set_environment(&mut command, how, Some(self.seed));
         command
     }
 
     /// The runner keeps traces of failures alone. One that passed is run again for it.
-    fn keep_trace(&self, test: &Selected) -> Result<(), Refusal> {
+    fn keep_trace(&self, test: &Selected, again: Command) -> Result<(), Refusal> {
         let folder = trace_folder_of(&test.target.program, &test.test().name, self.seed);
         let folder = test.target.folder.join(folder);
-        replay::run(self.command(test), Some(&folder)).map_err(because("there is no trace"))?;
+        replay::run(again, Some(&folder)).map_err(because("there is no trace"))?;
         say(format_args!("trace    {}\n", replay::shown(&folder).display()));
         Ok(())
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
 
-use crate::grade::{Grade, TestGrade, points, seeds_in_words};
+use crate::grade::{Grade, TestGrade};
+use crate::scoreboard::{points, seeds_in_words};
 
 /// As Gradescope's autograder reads it: `results.json`, a score for each test.
 pub(crate) fn gradescope(grade: &Grade) -> String {

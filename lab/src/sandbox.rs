@@ -1,8 +1,8 @@
 //! Where code is locked in that nobody trusts: `bubblewrap`, a well-known program for it.
 //!
 //! Inside there is no network, no process but its own, no home, no file but the system's and those that are
-//! named, all of them read-only, and a small `/tmp` that goes with it. When its first process ends, all that it
-//! started ends. And no process reaches into another one ([`reach_into_no_other`]): the one that runs code under
+//! named, all of them read-only, and a small `/tmp` that goes with it: whatever is written there, no disk gets
+//! full. When its first process ends, all that it started ends. And no process reaches into another one ([`reach_into_no_other`]): the one that runs code under
 //! test also holds its report.
 
 use std::ffi::OsString;
@@ -15,8 +15,8 @@ use crate::refusal::{Refusal, because};
 
 /// The user that untrusted code runs as, if we are root: `nobody`, as everywhere.
 const NOBODY: u32 = 65_534;
-/// Room in `/tmp`.
-const TMP_BYTES: u64 = 256 << 20;
+/// Room in `/tmp`, and in `/dev/shm`. It is memory, and of another kind than what a process has.
+pub(crate) const TMP_BYTES: u64 = 256 << 20;
 /// Of the system, what a program or a linker needs.
 const SYSTEM: [&str; 4] =
     ["/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"];
@@ -29,8 +29,12 @@ pub(crate) struct Sandbox {
     /// Files and folders that can be read, where they are, and what is put in their place if it is
     /// another.
     pub(crate) readable: Vec<(PathBuf, PathBuf)>,
+    /// Folders that can be written, where they are.
+    pub(crate) writable: Vec<PathBuf>,
     /// The user inside; none for ours.
     pub(crate) user: Option<u32>,
+    /// Processes and threads, in all.
+    pub(crate) processes: u64,
     /// Whether there is a `/proc`. Compilers want it; code under test could find its own open report
     /// there.
     pub(crate) proc: bool,
@@ -53,7 +57,7 @@ impl Sandbox {
     }
 
     /// The program that locks in, and its arguments; those of the program to be locked in follow.
-    pub(crate) fn arguments(&self, folder: &Path, writable: &[&Path]) -> Vec<OsString> {
+    pub(crate) fn arguments(&self, folder: &Path) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
         let mut add = |words: &[&dyn AsRef<std::ffi::OsStr>]| {
             arguments.extend(words.iter().map(|word| word.as_ref().to_os_string()));
@@ -76,7 +80,7 @@ impl Sandbox {
         for (place, content) in &self.readable {
             add(&[&"--ro-bind", content, place]);
         }
-        writable.iter().for_each(|path| add(&[&"--bind", path, path]));
+        self.writable.iter().for_each(|path| add(&[&"--bind", path, path]));
         add(&[&"--chdir", &folder, &"--"]);
         arguments
     }
@@ -111,8 +115,8 @@ pub(crate) fn reach_into_no_other() -> Result<(), Refusal> {
 /// # Errors
 /// If not: says what is missing.
 pub(crate) fn check() -> Result<(), Refusal> {
-    let sandbox = Sandbox { readable: Vec::new(), user: None, proc: true };
-    let arguments = sandbox.arguments(Path::new("/"), &[]);
+    let sandbox = Sandbox { proc: true, ..Sandbox::default() };
+    let arguments = sandbox.arguments(Path::new("/"));
     let mut command = Command::new(&arguments[0]);
     command.args(&arguments[1..]).arg("/bin/true").stdin(Stdio::null());
     match command.output() {

@@ -128,7 +128,8 @@ struct Stress {
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     args.running.check(args.strategy)?;
     let seeds = args.seeds()?;
-    let targets = targets::find(&args.build)?;
+    let (how, stop) = (args.running.how(args.strategy), Stop::on_signal()?);
+    let targets = targets::find(&args.build, &how, &stop)?;
     let (tests, skipped) = in_world(selection::select(&targets, &args.tests)?, args.running.world);
     skipped.iter().for_each(|sentence| say(format_args!("{sentence}\n")));
     if tests.is_empty() {
@@ -137,16 +138,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     let mut tally = Tally::of(tests.iter().map(Key::of));
     let done = earlier_runs(args, &tests, &seeds, &mut tally)?;
     let json = args.json.as_ref().map(|path| open(path, args.resume)).transpose()?;
-    let stop = Stop::on_signal()?.or_after(args.time);
+    let stop = stop.or_after(args.time);
     let mut progress = Progress::begin(&tests, &seeds, args.time, &tally);
-    let plan = Plan {
-        tests: tests.clone(),
-        seeds,
-        done,
-        how: args.running.how(args.strategy),
-        jobs: args.running.jobs(),
-    };
-    let how = args.running.how(args.strategy);
+    let plan =
+        Plan { tests: tests.clone(), seeds, done, how: how.clone(), jobs: args.running.jobs() };
     let (artefacts, kept, keeping) = (Artefacts::default(), Arc::default(), Vec::new());
     let mut stress = Stress { tests, how, tally, json, artefacts, kept, keeping };
     let ran = campaign::run(plan, &stop, &mut progress, |place, record, _| {

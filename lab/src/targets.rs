@@ -2,18 +2,19 @@
 //! have.
 
 use std::env;
-use std::io::{BufRead as _, BufReader, IsTerminal as _, Read as _};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Read as _, Seek as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 
 use harness::runner::protocol::{self, Description, Event, Request, TestInfo, VARIABLE};
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use crate::limits::Limits;
 use crate::refusal::{Refusal, because};
+use crate::worker::{self, How, Stop};
 use crate::workspace;
 
 /// Which crates, and how they are built.
@@ -33,9 +34,8 @@ pub(crate) struct Build {
     debug: bool,
 }
 
-/// Limits of a program that is ours to trust, when it is asked what it has.
-const TRUSTED: Limits =
-    Limits { silence: Duration::from_secs(60), memory: 4 << 30, processes: 0, sandbox: None };
+/// What a program may tell of itself, and say beside that.
+const DESCRIPTION_BYTES_MAX: u64 = 16 << 20;
 
 /// A program that runs suites.
 #[derive(Debug)]
@@ -67,27 +67,27 @@ struct ArtifactTarget {
 ///
 /// # Errors
 /// If they cannot be built, or none runs the suites.
-pub(crate) fn find(build: &Build) -> Result<Vec<Arc<Target>>, Refusal> {
+pub(crate) fn find(build: &Build, how: &How, stop: &Stop) -> Result<Vec<Arc<Target>>, Refusal> {
     if !build.program.is_empty() {
-        return build.program.iter().map(|program| given(program)).collect();
+        return build.program.iter().map(|program| given(program, how, stop)).collect();
     }
-    asked(build_all(build)?, &TRUSTED)
+    asked(build_all(build)?, how, stop)
 }
 
 /// Those of the programs that cargo's messages tell of which run the suites.
 ///
 /// # Errors
 /// If none does.
-pub(crate) fn among(messages: &str, limits: &Limits) -> Result<Vec<Arc<Target>>, Refusal> {
-    asked(messages.lines().filter_map(test_artifact).collect(), limits)
+pub(crate) fn among(messages: &str, how: &How, stop: &Stop) -> Result<Vec<Arc<Target>>, Refusal> {
+    asked(messages.lines().filter_map(test_artifact).collect(), how, stop)
 }
 
-fn asked(artifacts: Vec<Artifact>, limits: &Limits) -> Result<Vec<Arc<Target>>, Refusal> {
+fn asked(artifacts: Vec<Artifact>, how: &How, stop: &Stop) -> Result<Vec<Arc<Target>>, Refusal> {
     let mut targets = Vec::new();
     for artifact in artifacts {
         let Some(program) = artifact.executable else { continue };
         let folder = artifact.manifest_path.parent().unwrap_or(Path::new(".")).to_path_buf();
-        if let Some(Description { package, tests, .. }) = describe(&program, &folder, limits)? {
+        if let Some(Description { package, tests, .. }) = describe(&program, &folder, how, stop)? {
             let name = artifact.target.name;
             targets.push(Arc::new(Target { program, folder, name, package, tests }));
         }
@@ -109,11 +109,11 @@ fn test_artifact(line: &str) -> Option<Artifact> {
 }
 
 /// A program that a person names. Cargo calls what it builds `TARGET-HASH`.
-fn given(program: &Path) -> Result<Arc<Target>, Refusal> {
+fn given(program: &Path, how: &How, stop: &Stop) -> Result<Arc<Target>, Refusal> {
     let shown = program.display();
     let program = program.canonicalize().map_err(because(format!("{shown} cannot be run")))?;
     let folder = env::current_dir().map_err(because("nobody knows where we stand"))?;
-    let Some(Description { package, tests, .. }) = describe(&program, &folder, &TRUSTED)? else {
+    let Some(Description { package, tests, .. }) = describe(&program, &folder, how, stop)? else {
         return Err(Refusal(format!("{shown} is not a test target that runs the suites")));
     };
     let file = program.file_stem().unwrap_or_default().to_string_lossy();
@@ -151,33 +151,43 @@ fn build_all(build: &Build) -> Result<Vec<Artifact>, Refusal> {
 }
 
 /// What a program that refused to run has said.
-fn said(stderr: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(stderr);
-    let text = text.trim();
+fn said(stderr: &str) -> Option<String> {
+    let text = stderr.trim();
     let sentence = text.strip_prefix("error: ").unwrap_or(text);
     (!sentence.is_empty()).then(|| sentence.to_owned())
 }
 
-/// Asks a program what suites it has; none if it is another kind of test.
+/// Asks a program what suites it has; none if it is another kind of test. It has the limits of a run.
 fn describe(
     program: &Path,
     folder: &Path,
-    limits: &Limits,
+    how: &How,
+    stop: &Stop,
 ) -> Result<Option<Description>, Refusal> {
     let what = || format!("{} could not be asked for its tests", program.display());
     let (told, mut answer) = protocol::report().map_err(because(what()))?;
+    let mut errors = tempfile::tempfile().map_err(because(what()))?;
     let scratch = TempDir::with_prefix("lab-").map_err(because(what()))?;
     let request = serde_json::to_string(&Request::new(None)).map_err(because(what()))?;
+    let mut command = how.limits.command(program, folder, scratch.path());
     // Another kind of test knows nothing of requests: all it may do is to list what it has.
-    let mut command = limits.command(program, folder, scratch.path()).map_err(because(what()))?;
     command.arg("--list").env(VARIABLE, request).stdin(told).stdout(Stdio::null());
-    let output = command.output().map_err(because(what()))?;
-    let mut text = String::new();
-    answer.read_to_string(&mut text).map_err(because(what()))?;
-    match text.lines().next().map(serde_json::from_str) {
+    command.stderr(errors.try_clone().map_err(because(what()))?);
+    let mut child = command.process_group(0).spawn().map_err(because(what()))?;
+    let end = worker::wait(&mut child, how.silence, how.limits.together, stop);
+    let status = end.map_err(because(what()))?.status().map_err(because(what()))?;
+    match text_of(&mut answer).lines().next().map(serde_json::from_str) {
         Some(Ok(Event::Describes(description))) => Ok(Some(description)),
-        _ if output.status.success() => Ok(None),
+        _ if status.success() => Ok(None),
         // It says itself what is wrong.
-        _ => Err(Refusal(said(&output.stderr).unwrap_or_else(what))),
+        _ => Err(Refusal(said(&text_of(&mut errors)).unwrap_or_else(what))),
     }
+}
+
+/// What a file has, as far as anybody wants to know.
+fn text_of(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    let read =
+        file.rewind().and_then(|()| file.take(DESCRIPTION_BYTES_MAX).read_to_end(&mut bytes));
+    read.map_or_else(|error| error.to_string(), |_| String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -6,7 +6,7 @@
 //! What a test prints goes nowhere; a failed seed is had again for that.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -26,12 +26,15 @@ use crate::limits::Limits;
 use crate::refusal::{Refusal, because};
 use crate::selection::Selected;
 use crate::targets::Target;
+use crate::together::{self, Watch};
 
 /// How often a worker looks for news.
 const LOOK_EVERY: Duration = Duration::from_millis(3);
 
 /// A report runs a seed, and replays it; each of them may take as long as a worker may be silent.
 const RUNS_IN_A_REPORT: u32 = 2;
+/// So much of a report is kept: its end, where the failure is told.
+const REPORT_BYTES_MAX: u64 = 16 << 20;
 
 /// How runs are run.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ pub(crate) struct How {
     pub(crate) world: WorldKind,
     pub(crate) strategy: Option<StrategyKind>,
     pub(crate) limits: Limits,
+    /// A process is ended when it has told nothing for so long.
+    pub(crate) silence: Duration,
     /// Whether a test is run on once it has failed.
     pub(crate) keep_going: bool,
 }
@@ -152,6 +157,7 @@ struct Worker {
     rest: Vec<u8>,
     /// Of its last news.
     heard: Instant,
+    memory: Watch,
     folder: TempDir,
 }
 
@@ -163,14 +169,14 @@ impl Worker {
         let batch = Batch { test: name.clone(), seeds: ranges(seeds), keep_going: how.keep_going };
         let request = serde_json::to_string(&Request::new(Some(batch)))?;
         let Target { program, folder: place, .. } = &*test.target;
-        let mut command = how.limits.command(program, place, folder.path())?;
+        // Files that a test makes go with it.
+        let mut command = how.limits.command(program, place, folder.path());
         command.args([&*name, "--exact"]).env(VARIABLE, request);
         set_environment(&mut command, how, None);
-        // Files that a test makes go with it.
-        command.env("TMPDIR", folder.path());
         command.stdin(told).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.process_group(0).spawn()?;
-        Ok(Self { child, report, rest: Vec::new(), heard: Instant::now(), folder })
+        let memory = Watch::on(child.id(), how.limits.together);
+        Ok(Self { child, report, rest: Vec::new(), heard: Instant::now(), memory, folder })
     }
 
     /// Tells runs as they end. Gives the reason if the process ended in the middle of one, and how
@@ -192,12 +198,13 @@ impl Worker {
                 return None;
             }
             let silent = self.heard.elapsed();
-            if silent > how.limits.silence {
+            if silent > how.silence {
                 self.kill();
-                return Some((
-                    format!("it did not end within {silent:.0?}, and was killed"),
-                    silent,
-                ));
+                return Some((too_late(silent), silent));
+            }
+            if self.memory.is_beyond() {
+                self.kill();
+                return Some((together::too_much(how.limits.together), silent));
             }
             thread::sleep(LOOK_EVERY);
         }
@@ -265,46 +272,92 @@ pub(crate) fn set_environment(command: &mut Command, how: &How, seed: Option<u64
 }
 
 /// Has a failed run again, for everything that there is to say about it: the whole report, whose last
-/// lines are the footer; or as much of it as there is when we are to stop.
+/// lines are the footer; or as much of it as there is when we are to stop, or it has gone too far.
 ///
 /// # Errors
 /// If it cannot be started.
 pub(crate) fn report(test: &Selected, seed: u64, how: &How, stop: &Stop) -> io::Result<String> {
     let folder = TempDir::with_prefix("lab-")?;
-    let path = folder.path().join("report.txt");
-    let output = File::create_new(&path)?;
+    let mut output = tempfile::tempfile()?;
     let Target { program, folder: place, .. } = &*test.target;
     let mut limits = how.limits.clone();
     // Nothing that is told counts here, and the runner finds itself in /proc for the replay.
     limits.sandbox.iter_mut().for_each(|sandbox| sandbox.proc = true);
-    let mut command = limits.command(program, place, folder.path())?;
+    let mut command = limits.command(program, place, folder.path());
     command.args([&*test.test().name, "--exact"]);
     set_environment(&mut command, how, Some(seed));
     command.env("NO_COLOR", "1").stdin(Stdio::null());
-    command.stdout(output.try_clone()?).stderr(output);
+    command.stdout(output.try_clone()?).stderr(output.try_clone()?);
     let mut child = command.process_group(0).spawn()?;
-    wait(&mut child, how.limits.silence * RUNS_IN_A_REPORT, stop)?;
-    Ok(String::from_utf8_lossy(&fs::read(&path)?).into_owned())
+    wait(&mut child, how.silence * RUNS_IN_A_REPORT, limits.together, stop)?;
+    end_of(&mut output)
+}
+
+/// The end of what a file has, as much as a person may read.
+fn end_of(file: &mut File) -> io::Result<String> {
+    let begin = file.metadata()?.len().saturating_sub(REPORT_BYTES_MAX);
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(begin))?;
+    file.take(REPORT_BYTES_MAX).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Ok(if begin > 0 { format!("({begin} bytes before this are left out)\n{text}") } else { text })
+}
+
+/// How a process came to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Itself(ExitStatus),
+    /// It had to be ended: after this time.
+    TooLate(Duration),
+    /// With what it started it had more memory than this.
+    TooMuch(u64),
+    /// We are to stop.
+    Stopped,
+}
+
+impl End {
+    /// The status of a process that ended by itself.
+    ///
+    /// # Errors
+    /// In a sentence, why it had to be ended.
+    pub(crate) fn status(self) -> Result<ExitStatus, String> {
+        match self {
+            Self::Itself(status) => Ok(status),
+            Self::TooLate(time) => Err(too_late(time)),
+            Self::TooMuch(limit) => Err(together::too_much(limit)),
+            Self::Stopped => Err("it was stopped".to_string()),
+        }
+    }
+}
+
+fn too_late(time: Duration) -> String {
+    format!("it did not end within {time:.0?}, and was killed")
 }
 
 /// Waits for a process of a group of its own, and ends the whole group: when it has ended, or after
-/// this time, or when we are to stop. None if it had not ended by itself.
+/// this time, or with more memory than this, or when we are to stop.
 ///
 /// # Errors
 /// If it cannot be waited for.
 pub(crate) fn wait(
     child: &mut Child,
     longest: Duration,
+    together: u64,
     stop: &Stop,
-) -> io::Result<Option<ExitStatus>> {
-    let began = Instant::now();
-    let mut ended = child.try_wait()?;
-    while ended.is_none() && began.elapsed() < longest && !stop.is_now() {
-        thread::sleep(LOOK_EVERY);
-        ended = child.try_wait()?;
-    }
+) -> io::Result<End> {
+    let (began, mut memory) = (Instant::now(), Watch::on(child.id(), together));
+    let end = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break Ok(End::Itself(status)),
+            Ok(None) if stop.is_now() => break Ok(End::Stopped),
+            Ok(None) if began.elapsed() >= longest => break Ok(End::TooLate(longest)),
+            Ok(None) if memory.is_beyond() => break Ok(End::TooMuch(together)),
+            Ok(None) => thread::sleep(LOOK_EVERY),
+            Err(error) => break Err(error),
+        }
+    };
     kill_group(child);
-    Ok(ended)
+    end
 }
 
 /// The last lines of a report, which say how to have the failure again.
@@ -316,26 +369,54 @@ pub(crate) fn footer(report: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    /// A shell that would go on for long, and so would what it starts.
-    fn endless() -> Child {
+    /// A shell in a group of its own.
+    fn shell(script: &str) -> Child {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", "sleep 1000 & wait"]).process_group(0);
+        command.args(["-c", script]).stdout(Stdio::null()).process_group(0);
         command.spawn().expect("there is a shell")
     }
 
-    #[test]
-    fn what_does_not_end_is_ended_after_its_time_or_when_we_are_to_stop() {
-        let mut child = endless();
-        let ended = wait(&mut child, Duration::from_millis(20), &Stop::default());
-        assert!(matches!(ended, Ok(None)), "{ended:?}");
-        let (mut child, stop) = (endless(), Stop::default());
-        stop.now();
-        let ended = wait(&mut child, Duration::from_secs(1_000), &stop);
-        assert!(matches!(ended, Ok(None)), "{ended:?}");
+    /// It would go on for long, and so would what it starts.
+    const ENDLESS: &str = "sleep 1000 & wait";
+    const LONG: Duration = Duration::from_secs(1_000);
+
+    fn assert_gone(child: &Child) {
         let group = Pid::from_raw(child.id().cast_signed()).expect("it has a number");
         // Once nobody is left in it, there is no such group.
         while rustix::process::test_kill_process_group(group).is_ok() {
             thread::sleep(LOOK_EVERY);
         }
+    }
+
+    #[test]
+    fn what_does_not_end_is_ended_after_its_time_or_when_we_are_to_stop() {
+        let (mut child, time) = (shell(ENDLESS), Duration::from_millis(20));
+        let ended = wait(&mut child, time, u64::MAX, &Stop::default());
+        assert_eq!(ended.ok(), Some(End::TooLate(time)));
+        let (mut child, stop) = (shell(ENDLESS), Stop::default());
+        stop.now();
+        assert_eq!(wait(&mut child, LONG, u64::MAX, &stop).ok(), Some(End::Stopped));
+        assert_gone(&child);
+    }
+
+    #[test]
+    fn processes_that_together_have_too_much_memory_are_ended() {
+        // Each has to hold what it reads until it has all of it: nothing in that is the end of a line.
+        let eats = "head -c 40000000 /dev/zero | tail | sleep 1000 & ";
+        let mut child = shell(&format!("{}wait", eats.repeat(6)));
+        let most = 100_000_000;
+        assert_eq!(wait(&mut child, LONG, most, &Stop::default()).ok(), Some(End::TooMuch(most)));
+        assert_gone(&child);
+    }
+
+    #[test]
+    fn of_a_flood_the_end_is_kept() {
+        let mut file = tempfile::tempfile().expect("there is room");
+        file.set_len(3 << 30).expect("a hole takes no room");
+        file.seek(SeekFrom::End(0)).expect("it is a file");
+        std::io::Write::write_all(&mut file, b"\nFAIL it").expect("there is room");
+        let text = end_of(&mut file).expect("it can be read");
+        assert_eq!(footer(&text), Some("FAIL it"));
+        assert!((text.len() as u64) < REPORT_BYTES_MAX + 100, "{}", text.len());
     }
 }

@@ -108,7 +108,8 @@ fn each_test_costs_its_own_points_alone() {
         "aborts_on",
         "exits",
         "overflows",
-        "eats",
+        "eats_memory",
+        "eats_with_others",
         "floods",
         "says",
     ];
@@ -133,12 +134,13 @@ fn each_test_costs_its_own_points_alone() {
         ("exits_0X", "the test's process left no result"),
         ("overflows_0X", "(a stack overflow?)"),
         ("eats_memory_0X", "the test's process aborted"),
+        ("eats_with_others_0X", "its processes together took more than 512 MB of memory"),
         ("says_it_passed_0X", "but it did not"),
     ] {
         let (points, _, told) = of(name);
         assert!(points == 0.0 && told.contains(message), "{name}: {points} points, {told}");
     }
-    assert_eq!((grade["points"].as_f64(), grade["of"].as_u64()), (Some(4.0), Some(18)));
+    assert_eq!((grade["points"].as_f64(), grade["of"].as_u64()), (Some(4.0), Some(20)));
 }
 
 #[test]
@@ -255,6 +257,60 @@ fn ctrl_c_ends_a_campaign_with_the_table_so_far() {
 }
 
 #[test]
+fn ctrl_c_ends_a_grading_and_leaves_the_report_that_was_there() {
+    let folder = TempDir::new().expect("there is room");
+    let (begun, report) = (folder.path().join("begun"), folder.path().join("junit.xml"));
+    fs::write(&report, "of the last time").expect("there is room");
+    let mut command = on_hostile("grade", &["stands_still", "--junit"]);
+    command.arg(&report).env("HOSTILE_CHILD", &begun);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn().expect("it starts");
+    while !begun.exists() {
+        sleep(Duration::from_millis(10));
+    }
+    interrupt(&child);
+    let output = child.wait_with_output().expect("it ends");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.ends_with("stopped: nothing is graded\n"), "{errors}");
+    assert_eq!(output.status.code(), Some(130), "{errors}");
+    assert_eq!(fs::read_to_string(&report).expect("it is there"), "of the last time");
+}
+
+#[test]
+fn a_new_report_takes_the_place_of_a_longer_one() {
+    let folder = TempDir::new().expect("there is room");
+    let report = folder.path().join("junit.xml");
+    fs::write(&report, "x".repeat(1 << 16)).expect("there is room");
+    let grade = ["passes", "--seeds", "1", "--junit"];
+    let (_, errors, status) = said(on_hostile("grade", &grade).arg(&report));
+    assert_eq!(status, Some(0), "{errors}");
+    let xml = fs::read_to_string(&report).expect("it is there");
+    assert!(xml.starts_with("<?xml ") && xml.ends_with("</testsuites>\n"), "{xml}");
+}
+
+#[test]
+fn a_program_that_does_not_say_what_it_holds_is_not_waited_for() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = TempDir::new().expect("there is room");
+    let program = folder.path().join("silent");
+    fs::write(&program, "#!/bin/sh\nsleep 1000 & wait\n").expect("there is room");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let (_, errors, status) = said(lab(&["grade", "--limit", "1s", "--program"]).arg(&program));
+    assert_eq!(status, Some(2), "{errors}");
+    let sentence =
+        "silent could not be asked for its tests: it did not end within 1s, and was killed";
+    assert!(errors.contains(sentence), "{errors}");
+}
+
+#[test]
+fn what_only_this_program_calls_is_in_no_list_of_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (script, _, _) = said(&mut lab(&["completions", shell]));
+        assert!(script.contains("stress") && !script.contains("limited"), "{shell}: {script}");
+    }
+}
+
+#[test]
 fn bad_input_is_refused_with_a_sentence() {
     for (arguments, sentence) in [
         (&["stress", "figure9"][..], "no test and no part is called \"figure9\". The nearest"),
@@ -285,6 +341,15 @@ fn a_replay_is_the_same_run_and_tells_all() {
     assert_eq!(status, Some(1));
     assert!(one.contains("seed 8 is one of the bad ones"), "{one}");
     assert!(one.contains("(replayed: same failure)"), "{one}");
+}
+
+#[test]
+fn a_replay_has_no_more_memory_than_a_grading() {
+    let replay = |test| said(&mut on_hostile("replay", &[test, "--seed", "1", "--memory", "512"]));
+    let (text, _, status) = replay("eats_memory");
+    assert!(status == Some(1) && text.contains("the test's process aborted"), "{text}");
+    let (_, errors, status) = replay("eats_with_others");
+    assert!(status == Some(1) && errors.contains("together took more than 512 MB"), "{errors}");
 }
 
 #[test]

@@ -9,11 +9,11 @@ use labrt::channel;
 use labrt::thread;
 use labrt::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit};
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use super::Finding;
 use crate::limits;
 use crate::options;
+use crate::together::memory_of_machine;
 
 const GB: f64 = 1e9;
 /// A build's largest compiler and linker want so much.
@@ -69,16 +69,9 @@ fn cores(count: usize) -> Finding {
 }
 
 fn memory() -> Finding {
-    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    let system = match System::new_with_specifics(memory) {
-        Ok(system) => system,
-        Err(error) => return Finding::warn("memory", format!("nobody can tell: {error}")),
-    };
-    let (free, total) = (system.available_memory(), system.total_memory());
-    // In a container, its own limit.
-    match system.cgroup_limits() {
-        Some(limits) => judge_memory(free.min(limits.free_memory), total.min(limits.total_memory)),
-        None => judge_memory(free, total),
+    match memory_of_machine() {
+        Some((free, total)) => judge_memory(free, total),
+        None => Finding::warn("memory", "nobody can tell"),
     }
 }
 

@@ -27,10 +27,27 @@ use crate::workspace;
 const FILES_MAX: usize = 1_000;
 const BYTES_MAX: u64 = 16 << 20;
 
-/// How long the kit's own build, dependencies and all, may take on a slow machine.
-pub(crate) const KIT_BUILD_TIME: Duration = Duration::from_secs(30 * 60);
-/// What a build may take otherwise: memory that one compiler may reserve, processes and threads, and
-/// bytes of what it says.
+/// What a build may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Allowance {
+    time: Duration,
+    /// Bytes of memory that all of its processes may take together.
+    together: u64,
+}
+
+impl Allowance {
+    /// Of the kit's own build, on a slow machine. It builds all dependencies, with a compiler for each
+    /// core, and nobody need be afraid of them.
+    pub(crate) const OF_KIT: Self = Self { time: Duration::from_secs(30 * 60), together: u64::MAX };
+
+    /// Of a submission's build, which is one crate and its tests: the plain Raft takes an eighth.
+    pub(crate) fn of_submission(time: Duration) -> Self {
+        Self { time, together: 4 << 30 }
+    }
+}
+
+/// What any build may take: memory that one compiler may reserve, processes and threads, and bytes of
+/// what it says.
 const BUILD_MEMORY: u64 = 8 << 30;
 const BUILD_PROCESSES: u64 = 1_024;
 const BUILD_TEXT_MAX: u64 = 16 << 20;
@@ -146,8 +163,8 @@ impl Course {
     }
 
     /// Where a build or a run of what was taken is locked in.
-    pub(crate) fn sandbox(&self, user: Option<u32>) -> Sandbox {
-        let mut sandbox = Sandbox { readable: Vec::new(), user, proc: false };
+    pub(crate) fn sandbox(&self, user: Option<u32>, processes: u64) -> Sandbox {
+        let mut sandbox = Sandbox { user, processes, ..Sandbox::default() };
         sandbox.show(&self.kit);
         for source in &self.sources {
             sandbox.show_at(&self.kit.join(source), &self.taken().join(source));
@@ -155,38 +172,34 @@ impl Course {
         sandbox
     }
 
-    /// Builds what was taken, for so long at most.
+    /// Builds what was taken, within limits.
     ///
     /// # Errors
     /// If the build cannot be started, or its place cannot be cleaned.
-    pub(crate) fn build(&self, longest: Duration, stop: &Stop) -> Result<Built, Refusal> {
+    pub(crate) fn build(&self, most: Allowance, stop: &Stop) -> Result<Built, Refusal> {
         fs::create_dir_all(self.target()).map_err(because("there is no place to build in"))?;
         // What another submission left must not be taken for this one's.
-        let clean = self.cargo(&["clean", "--release", "--package", &self.package])?;
-        if let Built::No(said) = run_limited(clean, longest, stop)? {
+        let clean = self.cargo(&["clean", "--release", "--package", &self.package]);
+        if let Built::No(said) = run_limited(clean, most, stop)? {
             return Ok(Built::No(said));
         }
-        let mut cargo = self.cargo(&["test", "--no-run", "--release", "--test", USUAL_TARGET])?;
+        let mut cargo = self.cargo(&["test", "--no-run", "--release", "--test", USUAL_TARGET]);
         cargo.arg("--message-format=json-render-diagnostics");
-        run_limited(cargo, longest, stop)
+        run_limited(cargo, most, stop)
     }
 
     /// Cargo, locked in with the kit.
-    fn cargo(&self, arguments: &[&str]) -> Result<Command, Refusal> {
-        let mut sandbox = self.sandbox(None);
+    fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut sandbox = self.sandbox(None, BUILD_PROCESSES);
         sandbox.proc = true;
+        sandbox.writable.push(self.target());
         [&self.toolchain, &self.work.join("vendor"), &self.config()]
             .into_iter()
             .for_each(|path| sandbox.show(path));
         self.local.iter().for_each(|path| sandbox.show(path));
-        let limits = Limits {
-            silence: KIT_BUILD_TIME,
-            memory: BUILD_MEMORY,
-            processes: BUILD_PROCESSES,
-            sandbox: Some(sandbox),
-        };
-        let cargo = limits.command(&self.toolchain.join("bin/cargo"), &self.kit, &self.target());
-        let mut cargo = cargo.map_err(because("a build could not be prepared"))?;
+        let limits = Limits { sandbox: Some(sandbox), ..Limits::of_memory(BUILD_MEMORY) };
+        let program = self.toolchain.join("bin/cargo");
+        let mut cargo = limits.command(&program, &self.kit, &self.target());
         cargo.args(arguments);
         cargo.args(["--offline", "--quiet", "--config"]).arg(self.config());
         cargo.env("CARGO_HOME", "/tmp/cargo");
@@ -198,24 +211,23 @@ impl Course {
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         cargo.stdin(Stdio::null());
-        Ok(cargo)
+        cargo
     }
 }
 
-/// Runs a build to its end, or to that of its time.
-fn run_limited(mut cargo: Command, longest: Duration, stop: &Stop) -> Result<Built, Refusal> {
+/// Runs a build to its end, or to that of what it may take.
+fn run_limited(mut cargo: Command, most: Allowance, stop: &Stop) -> Result<Built, Refusal> {
     let what = || "the build could not be started".to_string();
     let file = || tempfile::tempfile().map_err(because(what()));
     let (mut messages, mut said) = (file()?, file()?);
     let copy = |file: &File| file.try_clone().map_err(because(what()));
     cargo.stdout(copy(&messages)?).stderr(copy(&said)?);
     let mut child = cargo.process_group(0).spawn().map_err(because(what()))?;
-    let ended = worker::wait(&mut child, longest, stop).map_err(because(what()))?;
-    Ok(match ended {
-        Some(status) if status.success() => Built::Yes(text(&mut messages)),
-        Some(_) => Built::No(text(&mut said)),
-        None if stop.is_now() => Built::No("stopped".to_string()),
-        None => Built::No(format!("the build did not end within {longest:.0?}, and was killed")),
+    let ended = worker::wait(&mut child, most.time, most.together, stop);
+    Ok(match ended.map_err(because(what()))?.status() {
+        Ok(status) if status.success() => Built::Yes(text(&mut messages)),
+        Ok(_) => Built::No(text(&mut said)),
+        Err(why) => Built::No(format!("building it takes too much: {why}")),
     })
 }
 

@@ -4,51 +4,48 @@
 //! network, in its own small world ([`Sandbox`](crate::sandbox::Sandbox)). Whatever it does costs its own grade: the next one
 //! begins with nothing that it left.
 //!
+//! What a submission can take of the machine while it is run is bounded: memory (`--memory`, for all its
+//! processes together, see [`crate::together`], and twice [`TMP_BYTES`](crate::sandbox::TMP_BYTES) in files), time,
+//! processes, and no disk at all. A build may write where it builds; what it can write is what a compiler makes of
+//! 16 MB of sources in its memory, files of 1 GB at most each.
+//!
+//! A full disk costs what there is no room for: a report (its row says so), never the rows. Those that cannot be
+//! written are kept, written with the next, and in the end printed.
+//!
 //! What is left out: code under test runs in the process that reports on it. Printing results does not
 //! help it, and the open report has neither a name nor a place in `/proc` there, nor can another process take it
-//! over; `unsafe`, with which it could be guessed at, is forbidden by the kit. Limits are those of a process:
-//! many processes together have more memory, and the scratch folder takes what the disk has. Secret seeds are known to a run, and its report
+//! over; `unsafe`, with which it could be guessed at, is forbidden by the kit. Buffers of sockets and pipes,
+//! which the kernel holds, are not counted. Secret seeds are known to a run, and its report
 //! names the one that failed. Who gives grades that matter reads the sources of the best.
 
 mod course;
+mod table;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use harness::runner::protocol::TestInfo;
-use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::campaign::Seeds;
-use crate::grade::{self, Args, Grade, points, scoreboard};
+use crate::grade::{self, Args, Grade};
 use crate::refusal::{Refusal, because};
-use crate::sandbox::{self, Sandbox};
+use crate::sandbox::{self, Sandbox, TMP_BYTES};
 use crate::say::say;
+use crate::scoreboard::{points, rule_in_words, scoreboard};
 use crate::selection;
 use crate::targets;
+use crate::together;
 use crate::worker::{How, STOPPED_EXIT_STATUS, Stop};
-use course::{Built, Course, KIT_BUILD_TIME};
+use course::{Allowance, Built, Course};
+use table::{Row, Table};
 
 /// What came of a submission.
 enum Verdict {
     Graded(Box<Grade>, String),
     /// It cannot be run, and why, in one line and in full.
     Failed(&'static str, String),
-}
-
-/// A row of the table.
-#[derive(Serialize)]
-struct Row<'a> {
-    submission: &'a str,
-    status: &'a str,
-    points: String,
-    of: u32,
-    passed: usize,
-    tests: usize,
-    parts: String,
-    first_failure: String,
-    report: String,
 }
 
 /// Grades every folder in `submissions`.
@@ -59,54 +56,119 @@ pub(crate) fn run(args: &Args, submissions: &Path, stop: &Stop) -> Result<ExitCo
         ));
     };
     sandbox::check()?;
+    // What a person may have got wrong comes before what takes minutes.
     let names = folders(submissions)?;
+    let seeds = args.seeds()?;
+    check_reports(&args.reports)?;
+    let table = Table::create(&args.out)?;
+    warn_of_memory(args);
     let work =
         TempDir::with_prefix("lab-class-").map_err(because("there is no place to work in"))?;
     open_to_all(work.path())?;
     eprintln!("getting the kit and its dependencies together");
     let course = Course::prepare(kit, work.path())?;
+    let class = Class { args, submissions, course, seeds, how: args.how() };
     // The kit itself fails its tests, and says what there is to be had.
-    let class = Class { args, course, seeds: args.seeds()?, how: args.how() };
     let of = class.points_to_be_had(stop)?;
-    fs::create_dir_all(&args.reports).map_err(because("the reports' folder cannot be made"))?;
-    let what = format!("{} cannot be written", args.out.display());
-    let table = fs::File::create_new(&args.out).map_err(because(what.clone()))?;
-    let mut table = csv::Writer::from_writer(table);
-    let mut graded = 0;
-    for name in &names {
-        // Whatever goes wrong with one submission is its own row.
-        let verdict = class.grade(&submissions.join(name), stop);
-        let verdict = verdict.unwrap_or_else(|Refusal(said)| Verdict::Failed("not graded", said));
-        if stop.is_now() {
-            break;
-        }
-        let report = args.reports.join(format!("{name}.txt"));
-        let text = format!("{name}\n\n{}", full(&verdict));
-        fs::write(&report, text).map_err(because("a report cannot be written"))?;
-        let row = row(name, &verdict, &report, &of);
-        say(format_args!("{name}: {} of {} points, {}\n", row.points, row.of, row.status));
-        table.serialize(row).map_err(because(what.clone()))?;
-        table.flush().map_err(because(what.clone()))?;
-        graded += 1;
+    class.grade_all(&names, &of, table, stop)
+}
+
+/// The reports' folder must be there, and take files.
+fn check_reports(reports: &Path) -> Result<(), Refusal> {
+    let takes_files = fs::create_dir_all(reports).and_then(|()| tempfile::tempfile_in(reports));
+    let what = format!("reports cannot be written to {}", reports.display());
+    takes_files.map(drop).map_err(because(what))
+}
+
+/// Says so if runs, each within its limits, can take all of the machine's memory together.
+fn warn_of_memory(args: &Args) {
+    let of_one = args.how().limits.together.saturating_add(2 * TMP_BYTES);
+    let (jobs, mb) = (args.running.jobs(), |bytes: u64| bytes >> 20);
+    let Some((_, total)) = together::memory_of_machine() else { return };
+    if of_one.saturating_mul(jobs as u64) > total {
+        eprintln!(
+            "note: this machine has {} MB of memory, and {jobs} runs at a time may have {} MB each \
+             (--memory, and {} MB for files): choose less with --memory, or fewer with --jobs, or \
+             submissions can take all of it",
+            mb(total),
+            mb(of_one),
+            mb(2 * TMP_BYTES),
+        );
     }
-    let rule = grade::rule_in_words(args.rule);
-    let of = if graded < names.len() { format!(" of {}", names.len()) } else { String::new() };
-    say(format_args!("{graded}{of} submissions are in {}; {rule}\n", args.out.display()));
-    Ok(if stop.is_now() { ExitCode::from(STOPPED_EXIT_STATUS) } else { ExitCode::SUCCESS })
 }
 
 /// What all submissions have in common.
 struct Class<'a> {
     args: &'a Args,
+    submissions: &'a Path,
     course: Course,
     seeds: Seeds,
     how: How,
 }
 
 impl Class<'_> {
+    /// Grades one after the other; whatever goes wrong with one is its own row.
+    fn grade_all(
+        &self,
+        names: &[String],
+        of: &[TestInfo],
+        mut table: Table,
+        stop: &Stop,
+    ) -> Result<ExitCode, Refusal> {
+        let (mut graded, mut all_reports) = (0, true);
+        for name in names {
+            let verdict = self.grade(&self.submissions.join(name), stop);
+            let verdict =
+                verdict.unwrap_or_else(|Refusal(said)| Verdict::Failed("not graded", said));
+            if stop.is_now() {
+                break;
+            }
+            let report = self.write_report(name, &verdict);
+            all_reports &= report.is_ok();
+            let row = row(name, &verdict, report, of);
+            say(format_args!("{name}: {} of {} points, {}\n", row.points, row.of, row.status));
+            if let Err(error) = table.add(&row) {
+                eprintln!("error: {name}'s row cannot be written, and is kept: {error}");
+            }
+            graded += 1;
+        }
+        let all_rows = self.say_end(graded, names.len(), &mut table);
+        Ok(match stop.is_now() {
+            true => ExitCode::from(STOPPED_EXIT_STATUS),
+            false if all_reports && all_rows => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        })
+    }
+
+    /// Gives the report's path.
+    fn write_report(&self, name: &str, verdict: &Verdict) -> Result<String, String> {
+        let path = self.args.reports.join(format!("{name}.txt"));
+        let shown = path.display().to_string();
+        fs::write(&path, format!("{name}\n\n{}", full(verdict))).map_err(|error| {
+            eprintln!("error: {name}'s report cannot be written to {shown}: {error}");
+            format!("not written: {error}")
+        })?;
+        Ok(shown)
+    }
+
+    /// Says where the rows are; those that are nowhere else, it prints. Whether there are none of these.
+    fn say_end(&self, graded: usize, all: usize, table: &mut Table) -> bool {
+        let (rule, out) = (rule_in_words(self.args.rule), self.args.out.display());
+        let of = if graded < all { format!(" of {all}") } else { String::new() };
+        let missing = table.missing();
+        if missing.is_empty() {
+            say(format_args!("{graded}{of} submissions are in {out}; {rule}\n"));
+        } else {
+            say(format_args!("{graded}{of} submissions are graded; {rule}\n{missing}"));
+            eprintln!("error: the rows above could not be written to {out}");
+        }
+        missing.is_empty()
+    }
+
     /// How things are run whose code nobody trusts.
     fn untrusted(&self) -> How {
-        let mut sandbox = self.course.sandbox(Sandbox::untrusted_user());
+        let processes = self.args.running.processes();
+        let mut sandbox = self.course.sandbox(Sandbox::untrusted_user(), processes);
         sandbox.show(&self.course.target());
         let mut how = self.how.clone();
         how.limits.sandbox = Some(sandbox);
@@ -116,13 +178,13 @@ impl Class<'_> {
     /// The points of the tests that are chosen: what the kit's own sources are asked for.
     fn points_to_be_had(&self, stop: &Stop) -> Result<Vec<TestInfo>, Refusal> {
         self.course.take(&self.course.kit).map_err(Refusal)?;
-        let messages = match self.course.build(KIT_BUILD_TIME, stop)? {
+        let messages = match self.course.build(Allowance::OF_KIT, stop)? {
             Built::Yes(messages) => messages,
             Built::No(said) => {
                 return Err(Refusal(format!("the kit itself does not build:\n{said}")));
             }
         };
-        let found = targets::among(&messages, &self.untrusted().limits)?;
+        let found = targets::among(&messages, &self.untrusted(), stop)?;
         let selected = selection::select(&found, &self.args.tests)?;
         Ok(selected.iter().map(|test| test.test().clone()).collect())
     }
@@ -131,12 +193,13 @@ impl Class<'_> {
         if let Err(sentence) = self.course.take(submission) {
             return Ok(Verdict::Failed("incomplete", sentence));
         }
-        let messages = match self.course.build(self.args.build_limit, stop)? {
+        let most = Allowance::of_submission(self.args.build_limit);
+        let messages = match self.course.build(most, stop)? {
             Built::Yes(messages) => messages,
             Built::No(said) => return Ok(Verdict::Failed("does not build", said)),
         };
         let how = self.untrusted();
-        let found = match targets::among(&messages, &how.limits) {
+        let found = match targets::among(&messages, &how, stop) {
             Ok(found) => found,
             Err(Refusal(sentence)) => return Ok(Verdict::Failed("does not start", sentence)),
         };
@@ -183,8 +246,13 @@ fn full(verdict: &Verdict) -> String {
     }
 }
 
-fn row<'a>(name: &'a str, verdict: &'a Verdict, report: &Path, of: &[TestInfo]) -> Row<'a> {
-    let report = report.display().to_string();
+fn row<'a>(
+    name: &'a str,
+    verdict: &'a Verdict,
+    report: Result<String, String>,
+    of: &[TestInfo],
+) -> Row<'a> {
+    let report = report.unwrap_or_else(|why_not| why_not);
     match verdict {
         Verdict::Graded(grade, _) => Row {
             submission: name,
@@ -227,26 +295,4 @@ fn first_failure(grade: &Grade) -> String {
         Some(format!("{} seed {}: {}", test.test, failure.seed, failure.message))
     };
     grade.tests.iter().find_map(told).unwrap_or_default()
-}
-
-/// Seeds as somebody wrote them down: numbers, with anything white between them.
-pub(crate) fn read_seeds(path: &PathBuf) -> Result<Seeds, Refusal> {
-    let text = fs::read_to_string(path)
-        .map_err(because(format!("the seeds in {} cannot be read", path.display())))?;
-    let mut seeds: Vec<u64> = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        for word in line.split_whitespace() {
-            seeds.push(word.parse().map_err(|_| {
-                Refusal(format!(
-                    "{}, line {}: {word:?} is not a seed, a number from 0 to 2^64 - 1",
-                    path.display(),
-                    number + 1
-                ))
-            })?);
-        }
-    }
-    match seeds.is_empty() {
-        true => Err(Refusal(format!("{} has no seeds", path.display()))),
-        false => Ok(Seeds::List(seeds.into())),
-    }
 }
