@@ -109,7 +109,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     if let Some(lock) = labs.lock() {
         write(&dir.join("Cargo.lock"), &lock)?;
     }
-    say(farewell(&args.dir, &name, kind, &labs));
+    say(farewell(&args.dir, &name, kind, &labs, source.warning()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -193,8 +193,19 @@ fn write(path: &Path, text: &str) -> Result<(), Refusal> {
     fs::write(path, text).map_err(because(why()))
 }
 
+/// Characters in a line.
+const WIDTH: usize = 100;
+
 /// What was made, and what to type next.
-fn farewell(dir: &Path, name: &str, kind: Kind, labs: &Labs) -> String {
+fn farewell(
+    dir: &Path,
+    name: &str,
+    kind: Kind,
+    labs: &Labs,
+    warning: Option<&'static str>,
+) -> String {
+    let options = textwrap::Options::new(WIDTH).break_words(false);
+    let warning = warning.map(|text| textwrap::fill(text, options) + "\n").unwrap_or_default();
     let (what, texts, part, dir) =
         (kind.describe(), kind.texts(), kind.first_part(), dir.display());
     format!(
@@ -203,6 +214,7 @@ fn farewell(dir: &Path, name: &str, kind: Kind, labs: &Labs) -> String {
          \x20 src/       where `your code here ({part})` stands, and so on\n\
          \x20 tests/     the graded suites, and tests of your own\n\
          The crates of the labs it takes from {labs}.\n\
+         {warning}\
          \n\
          Begin with\n\
          \x20 cd {dir}\n\

@@ -1,4 +1,4 @@
-//! A class of eleven: what each gets, and that none of them reaches what is not its own.
+//! A class of thirteen: what each gets, and that none of them reaches what is not its own.
 //!
 //! They are the plain Raft of this repository with something done to it. A kit has to be built with all that
 //! it depends on, so this is the slowest test of all; it needs bubblewrap.
@@ -65,6 +65,8 @@ impl Class {
         let text = fs::read_to_string(&main).expect("it was written");
         let place = "        let persister = disk.persister();\n";
         assert!(text.contains(place), "the plain Raft's make begins otherwise now");
+        // Whoever means ill tells the look at the sources to let it pass.
+        let text = format!("#![allow(clippy::disallowed_methods)]\n{text}");
         fs::write(&main, text.replacen(place, &format!("{code}\n{place}"), 1))
             .expect("there is room");
     }
@@ -116,6 +118,8 @@ impl Class {
              println!(\"{{\\\"Passed\\\":{{\\\"seed\\\":7}}}}\");\n        std::process::exit(0);",
         );
         self.hand_in_with("reopening", &reopening());
+        self.hand_in_with("eating", &eating());
+        self.hand_in_with("filling", FILLING);
         self.hand_in("linked");
         let sources = self.path("class/linked/src");
         fs::remove_dir_all(&sources).expect("it was made");
@@ -151,15 +155,46 @@ fn reopening() -> String {
     )
 }
 
+/// Code that starts processes of which each takes as much memory as a correct run may, and together more
+/// than a run may have; once. Nothing comes of it if nobody looks at them together.
+fn eating() -> String {
+    // What `tail` is given has no end of a line, so it keeps all of it before it says anything.
+    let eats = "head -c 150000000 /dev/zero | tail | { head -c 1; sleep 1000; }";
+    format!(
+        "        static ONCE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(true);\n        \
+         if ONCE.swap(false, std::sync::atomic::Ordering::Relaxed) {{\n            \
+         let eater = |_| std::process::Command::new(\"/bin/sh\").args([\"-c\", {eats:?}])\n                \
+         .stdout(std::process::Stdio::piped()).spawn().unwrap().stdout.unwrap();\n            \
+         let mut eaters: Vec<_> = (0..10).map(eater).collect();\n            \
+         for said in &mut eaters {{\n                \
+         std::io::Read::read_exact(said, &mut [0]).unwrap();\n            }}\n        \
+         std::mem::forget(eaters);\n        }}"
+    )
+}
+
+/// Code that writes wherever it can, as much as there is room for, and should not be able to write a gigabyte.
+const FILLING: &str = "        let mut files = 0;
+        for place in [std::env::temp_dir(), \"/tmp\".into(), \"/dev/shm\".into(), \"/var/tmp\".into()] {
+            while files < 64 && std::fs::write(place.join(files.to_string()), [1; 16 << 20]).is_ok() {
+                files += 1;
+            }
+        }
+        assert!(files < 64, \"a gigabyte of files\");";
+
 fn open_to_all(folder: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).expect("it is ours");
 }
 
+/// A submission's row.
+fn line<'a>(table: &'a str, name: &str) -> &'a str {
+    let line = table.lines().find(|line| line.starts_with(&format!("{name},")));
+    line.unwrap_or_else(|| panic!("{name} has no row in\n{table}"))
+}
+
 /// Status and points of a row.
 fn row(table: &str, name: &str) -> (String, String) {
-    let line = table.lines().find(|line| line.starts_with(&format!("{name},")));
-    let mut cells = line.unwrap_or_else(|| panic!("{name} has no row in\n{table}")).split(',');
+    let mut cells = line(table, name).split(',');
     let mut cell = || cells.next().unwrap_or_default().to_string();
     let _ = cell();
     (cell(), cell())
@@ -176,14 +211,25 @@ fn each_submission_gets_what_it_is_worth_and_reaches_nothing() {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     fs::write(class.path("seeds.txt"), "4711 815\n").expect("there is room");
 
-    let mut grade = lab(&["grade", "initial_election_2A", "vote_once_2A", "--limit", "30s"]);
+    fs::create_dir_all(class.path("reports/wrong.txt")).expect("there is room");
+    let mut grade = lab(&[
+        "grade",
+        "initial_election_2A",
+        "vote_once_2A",
+        "--limit",
+        "30s",
+        "--memory",
+        "1024",
+    ]);
     grade.arg("--submissions").arg(class.path("class")).arg("--kit").arg(&kit);
     grade.arg("--out").arg(class.path("grades.csv")).arg("--reports").arg(class.path("reports"));
     grade.arg("--seed-file").arg(class.path("seeds.txt"));
     let graded = grade.output().expect("lab starts");
     let (said, errors) =
         (String::from_utf8_lossy(&graded.stdout), String::from_utf8_lossy(&graded.stderr));
-    assert!(graded.status.success(), "{said}{errors}");
+    // A report could not be written, which costs that report alone.
+    assert_eq!(graded.status.code(), Some(1), "{said}{errors}");
+    assert!(errors.contains("error: wrong's report cannot be written to"), "{errors}");
 
     let table = fs::read_to_string(class.path("grades.csv")).expect("it was written");
     let is = |name: &str, status: &str, points: &str| {
@@ -199,6 +245,8 @@ fn each_submission_gets_what_it_is_worth_and_reaches_nothing() {
     is("writing", "graded", "10");
     is("forging", "graded", "0");
     is("reopening", "graded", "0");
+    is("eating", "graded", "0");
+    is("filling", "graded", "10");
     is("linked", "incomplete", "0");
     is("reexporting", "does not build", "0");
     is("empty", "incomplete", "0");
@@ -206,6 +254,37 @@ fn each_submission_gets_what_it_is_worth_and_reaches_nothing() {
     for place in ["/tmp", "/var/tmp"] {
         assert!(!Path::new(place).join("written-by-a-submission").exists(), "{place}");
     }
+    assert!(line(&table, "wrong").contains(",not written: Is a directory"), "{table}");
+    let together = "its processes together took more than 1024 MB of memory, and were killed";
+    assert!(line(&table, "eating").contains(together), "{table}");
     let report = fs::read_to_string(class.path("reports/reexporting.txt")).expect("it was written");
     assert!(report.contains("couldn't read"), "{report}");
+}
+
+#[test]
+fn what_a_person_got_wrong_is_refused_before_the_kit_is_looked_at() {
+    let folder = TempDir::new().expect("there is room");
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir_all(path("class/alice")).expect("there is room");
+    fs::write(path("seeds.txt"), "4711 x815\n").expect("there is room");
+    fs::write(path("file"), "").expect("there is room");
+    let refused = |option: &str, value: &str| {
+        let mut grade = lab(&["grade", "--kit", "/no/such/kit", option]);
+        grade.arg(path(value)).arg("--submissions").arg(path("class")).current_dir(&folder);
+        let output = grade.output().expect("lab starts");
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for (option, value, sentence) in [
+        ("--seed-file", "seeds.txt", "seeds.txt, line 1: \"x815\" is not a seed"),
+        ("--out", "no/such/folder.csv", "no/such/folder.csv cannot be written: No such file"),
+        ("--out", "file", "file cannot be written: File exists"),
+        ("--reports", "file", "reports cannot be written to"),
+        // This one is as it should be.
+        ("--reports", "reports", "the kit /no/such/kit cannot be found"),
+    ] {
+        let errors = refused(option, value);
+        assert!(errors.contains(sentence), "{option} {value}: {errors}");
+        assert!(!path("grades.csv").exists(), "{option} {value}: nothing was graded");
+    }
 }

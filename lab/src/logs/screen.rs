@@ -166,6 +166,16 @@ mod tests {
     }
 
     #[test]
+    fn no_line_that_is_none_of_the_logs_moves_the_cursor_either() {
+        let said = "\u{1b}[2J\u{1b}]0;title\u{7}gone\rover\tit\u{9b}31m";
+        let columns = Some([Who::Server(0)].into());
+        let mut screen = Screen::new(Vec::new(), columns, 40);
+        screen.other(said).expect("memory can be written");
+        let text = String::from_utf8(screen.out).expect("it is text");
+        assert_eq!(text, "\u{fffd}[2J\u{fffd}]0;title\u{fffd}gone\u{fffd}over it\u{fffd}31m\n");
+    }
+
+    #[test]
     fn a_clock_that_goes_back_is_another_run_and_one_line_out_of_order_is_none() {
         let columns = Some([Who::Server(0)].into());
         let text =

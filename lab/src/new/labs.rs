@@ -109,6 +109,16 @@ fn relative(folder: &Path, dir: &Path) -> Option<PathBuf> {
 }
 
 impl Source {
+    /// What a person has to know who gives the crate away.
+    pub(super) fn warning(&self) -> Option<&'static str> {
+        let is_far = matches!(self, Self::Path(path) if Path::new(path).is_absolute());
+        is_far.then_some(
+            "Its Cargo.toml names that folder by its full path, which no other machine has: for a \
+             classroom, or to build it elsewhere, have the crate beside the checkout, or make it with \
+             --deps URL, a git repository.",
+        )
+    }
+
     /// What `Cargo.toml` says of one of the crates.
     pub(super) fn dependency(&self, name: &str) -> String {
         // A string of JSON is one of TOML.

@@ -21,10 +21,22 @@ fn every_file_of_the_kit_is_in_some_crate() {
     let there: BTreeSet<PathBuf> = paths_below(&kit).into_iter().map(below).collect();
     let used: BTreeSet<PathBuf> =
         KINDS.into_iter().flat_map(files::of).map(|(path, _)| PathBuf::from(path)).collect();
-    let of_repository = ["clippy.toml", "rustfmt.toml"].map(PathBuf::from);
+    let of_repository = [PathBuf::from("rustfmt.toml")];
     assert_eq!(used.difference(&there).cloned().collect::<Vec<_>>(), of_repository);
     let forgotten: Vec<&PathBuf> = there.difference(&used).collect();
     assert!(forgotten.is_empty(), "{forgotten:?}");
+}
+
+#[test]
+fn what_our_own_code_must_not_use_a_students_must_not_either() {
+    let clippy = |text: &'static str| text.lines().filter(|line| line.contains("path = "));
+    let (_, of_kit) =
+        files::of(Kind::Both).find(|(path, _)| *path == "clippy.toml").expect("it is there");
+    let of_kit: BTreeSet<&str> = clippy(of_kit).collect();
+    let ours: BTreeSet<&str> = clippy(include_str!("../../../clippy.toml")).collect();
+    assert!(ours.len() > 20, "{ours:?}");
+    let missing: Vec<_> = ours.difference(&of_kit).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
@@ -103,7 +115,10 @@ fn a_checkout_near_by_is_named_relative_and_one_far_away_from_the_root() {
         ("/home/alice/work/labs/my-raft", "/home/alice/raft-labs"),
         ("/tmp/my-raft", "/home/alice/raft-labs"),
     ] {
-        assert_eq!(labs.seen_from(Path::new(dir)), Ok(Source::Path(path.to_string())), "{dir}");
+        let source = labs.seen_from(Path::new(dir));
+        assert_eq!(source, Ok(Source::Path(path.to_string())), "{dir}");
+        let warning = source.ok().and_then(|source| source.warning());
+        assert_eq!(warning.is_some(), path.starts_with('/'), "{dir}: {warning:?}");
     }
 }
 

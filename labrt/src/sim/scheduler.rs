@@ -14,6 +14,7 @@ use super::timers::TimerAction;
 use super::watchdog;
 use super::world::{Core, World};
 use super::{Config, Outcome};
+use crate::thread::panic_text;
 use crate::{raw, trace};
 
 /// Runs `main` as the first thread of a new world, to its end or to the first failure; then ends
@@ -209,7 +210,7 @@ fn install_panic_hook() {
     ONCE.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let message = info.payload_as_str().unwrap_or("a panic without a message");
+            let message = panic_text(info.payload());
             let place = info.location().map(|at| format!(" ({}:{})", at.file(), at.line()));
             let note = format!("{message}{}", place.unwrap_or_default());
             let told = raw::world().is_some_and(|world| world.note_panic(note));

@@ -3,8 +3,9 @@
 //! An editor imports `std::sync::Mutex` as readily as `labrt::sync::Mutex`. It compiles, and then a
 //! simulated world stands still in a lock that it knows nothing of, or two runs of a seed part. So
 //! the runner looks at the crate's sources first, and names each such line and what belongs there.
-//! The list is that of `clippy.toml`, by which `cargo clippy` finds the same with a compiler's care;
-//! and what allows a line there does so here: `#[allow(clippy::disallowed_types)]`, or
+//! The list is that of this repository's `clippy.toml`, and of one beside the sources: a student's crate
+//! has a longer one, with files, sockets and statics. By these `cargo clippy` finds the same with a
+//! compiler's care; and what allows a line there does so here: `#[allow(clippy::disallowed_types)]`, or
 //! `disallowed_methods`, on the item.
 //!
 //! This looks at tokens, and takes an import for one of the whole file. It is made to miss rather
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use names::{Imports, paths, split_imports, without_allowed};
 use tokens::tokens;
 
-/// What may not be used, and what to use instead.
+/// What no crate may use, and what to use instead.
 const CLIPPY_TOML: &str = include_str!("../../../../clippy.toml");
 
 /// So many lines are named: who has more has made one mistake many times.
@@ -62,8 +63,15 @@ fn without_method(path: &str) -> &str {
     if name.starts_with(char::is_uppercase) { owner } else { path }
 }
 
-fn disallowed() -> Vec<Disallowed> {
-    CLIPPY_TOML.lines().filter_map(Disallowed::parse).collect()
+/// What a crate may not use that has this in a `clippy.toml` of its own.
+fn disallowed(own: &str) -> Vec<Disallowed> {
+    let mut entries: Vec<Disallowed> = Vec::new();
+    for entry in CLIPPY_TOML.lines().chain(own.lines()).filter_map(Disallowed::parse) {
+        if !entries.contains(&entry) {
+            entries.push(entry);
+        }
+    }
+    entries
 }
 
 /// Looks at all sources below `folder`. What cannot be read is passed over: the program may have
@@ -72,11 +80,12 @@ fn disallowed() -> Vec<Disallowed> {
 /// # Errors
 /// If something is used that must not be: names line and remedy, of each.
 pub(super) fn check(folder: &Path) -> Result<(), String> {
-    let disallowed = disallowed();
+    let root = folder.parent().unwrap_or(folder);
+    let disallowed = disallowed(&fs::read_to_string(root.join("clippy.toml")).unwrap_or_default());
     let mut found = Vec::new();
     for path in rust_files(folder) {
         let Ok(source) = fs::read_to_string(&path) else { continue };
-        let shown = path.strip_prefix(folder.parent().unwrap_or(folder)).unwrap_or(&path);
+        let shown = path.strip_prefix(root).unwrap_or(&path);
         let lines = uses(&source, &disallowed);
         found.extend(lines.into_iter().map(|found| (shown.display().to_string(), found)));
     }

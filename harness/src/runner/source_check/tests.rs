@@ -3,9 +3,12 @@ use std::path::PathBuf;
 
 use super::*;
 
-/// The lines at which `source` uses what is disallowed, and what that is.
+/// What a student's crate has.
+const KIT_TOML: &str = include_str!("../../../../kit/common/clippy.toml");
+
+/// The lines at which a student's `source` uses what is disallowed, and what that is.
 fn told(source: &str) -> Vec<(usize, String)> {
-    let found = uses(source, &disallowed());
+    let found = uses(source, &disallowed(KIT_TOML));
     found.into_iter().map(|found| (found.line, found.entry.path)).collect()
 }
 
@@ -15,12 +18,15 @@ fn one(line: usize, path: &str) -> Vec<(usize, String)> {
 
 #[test]
 fn every_entry_of_clippy_toml_is_understood() {
-    let entries = CLIPPY_TOML.lines().filter(|line| line.contains("path =")).count();
-    assert!(entries > 20, "{entries}");
-    assert_eq!(disallowed().len(), entries);
-    for Disallowed { path, advice } in disallowed() {
+    for (toml, least) in [(CLIPPY_TOML, 20), (KIT_TOML, 60)] {
+        let entries = toml.lines().filter(|line| line.contains("path =")).count();
+        assert!(entries > least, "{entries}");
+        assert_eq!(toml.lines().filter_map(Disallowed::parse).count(), entries);
+    }
+    for Disallowed { path, advice } in disallowed(KIT_TOML) {
         assert_eq!(told(&format!("use {path};")), one(1, &path));
-        assert!(advice.contains("labrt"), "{path}: {advice}");
+        let names = ["labrt", "labrpc", "contract::Disk"];
+        assert!(names.iter().any(|name| advice.contains(name)), "{path}: {advice}");
     }
 }
 
@@ -127,6 +133,15 @@ fn a_source_that_does_not_compile_is_read_to_its_end() {
     }
 }
 
+#[test]
+fn what_is_outside_its_run_is_not_for_a_student() {
+    assert_eq!(told("use std::fs;\nfn f() { fs::write(p, b) }"), one(2, "std::fs::write"));
+    assert_eq!(told("use std::{env, io};\nlet a = env::var(\"A\");"), one(2, "std::env::var"));
+    assert_eq!(told("static A: std::sync::OnceLock<u8>;"), one(1, "std::sync::OnceLock"));
+    assert_eq!(told("use std::net::{SocketAddr, TcpStream};"), one(1, "std::net::TcpStream"));
+    assert_eq!(told("fn f(a: std::net::SocketAddr) { std::io::stdout(); a.write(b) }"), []);
+}
+
 /// A folder of sources, removed at the end.
 struct Sources(PathBuf);
 
@@ -166,6 +181,17 @@ a simulated world cannot see what this crate takes from elsewhere than labrt, so
   src/raft.rs:3: std::thread::park: wait on a labrt::sync::Condvar or a channel
 (An item that must have it says #[allow(clippy::disallowed_types)], or disallowed_methods.)";
     assert_eq!(check(&sources.0), Err(expected.to_string()));
+}
+
+#[test]
+fn a_crate_with_a_list_of_its_own_has_that_too() {
+    let uses = "use std::fs::File;\nuse std::sync::Mutex;\n";
+    let plain = Sources::new("no-list", &[("lib.rs", uses)]);
+    let listed = Sources::new("with-list", &[("lib.rs", uses), ("../clippy.toml", KIT_TOML)]);
+    let [plain, listed] = [plain, listed].map(|it| check(&it.0).expect_err("there is a lock"));
+    assert!(plain.contains("std::sync::Mutex") && !plain.contains("std::fs"), "{plain}");
+    let file = "src/lib.rs:1: std::fs::File: what outlives a crash goes through the contract::Disk";
+    assert!(listed.contains("std::sync::Mutex") && listed.contains(file), "{listed}");
 }
 
 #[test]
