@@ -61,7 +61,7 @@ pub(crate) struct Args {
     /// How many processes and threads the user may have
     #[arg(long)]
     processes: Option<u64>,
-    /// Neither it nor what it starts ever reaches into another process
+    /// Neither it nor what it starts ever reaches into another process, or has memory that is nobody's
     #[arg(long)]
     locked_in: bool,
     program: PathBuf,
@@ -126,7 +126,7 @@ pub(crate) fn become_limited(args: &Args) -> Refusal {
     }
     #[cfg(target_os = "linux")]
     if args.locked_in
-        && let Err(refusal) = crate::sandbox::reach_into_no_other()
+        && let Err(refusal) = crate::sandbox::refuse_calls()
     {
         return refusal;
     }

@@ -88,12 +88,13 @@ impl Sandbox {
 
 /// From now on this process, what it becomes and what they start cannot trace another process, read or
 /// write its memory, or take over a file that it has open. Programs of the system that code under
-/// test may start, `perl` for one, could do that to whoever started them.
+/// test may start, `perl` for one, could do that to whoever started them. Nor do they get memory that belongs
+/// to no process, in which nobody would see what they take ([`crate::together`]).
 ///
 /// # Errors
 /// If the kernel has no such filters.
 #[cfg(target_os = "linux")]
-pub(crate) fn reach_into_no_other() -> Result<(), Refusal> {
+pub(crate) fn refuse_calls() -> Result<(), Refusal> {
     use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
     let reaching = [
         libc::SYS_ptrace,
@@ -101,10 +102,11 @@ pub(crate) fn reach_into_no_other() -> Result<(), Refusal> {
         libc::SYS_process_vm_writev,
         libc::SYS_pidfd_getfd,
     ];
-    let no_way = || "code cannot be kept from reaching into other processes on this machine";
+    let hiding = [libc::SYS_memfd_create, libc::SYS_memfd_secret, libc::SYS_shmget];
+    let no_way = || "code cannot be kept from calls that lead out of its place on this machine";
     let machine = std::env::consts::ARCH.try_into().map_err(because(no_way()))?;
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let rules = reaching.map(|call| (call, Vec::new())).into();
+    let rules = reaching.into_iter().chain(hiding).map(|call| (call, Vec::new())).collect();
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, machine);
     let program: Result<BpfProgram, _> = filter.and_then(TryInto::try_into);
     apply_filter(&program.map_err(because(no_way()))?).map_err(because(no_way()))

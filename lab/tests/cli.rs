@@ -60,6 +60,21 @@ fn what_is_locked_in_does_not_reach_the_files_of_another_process() {
     assert_eq!(text, "refused: Operation not permitted", "{errors}");
 }
 
+/// Has a program of the system ask for memory that belongs to no process.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn what_is_locked_in_has_no_memory_but_that_of_its_processes() {
+    const SHMGET: u32 = 29;
+    const MEMFD_CREATE: u32 = 319;
+    let asks = format!(
+        "my $name = 'a'; my @got = (syscall({MEMFD_CREATE}, $name, 0), \
+         syscall({SHMGET}, 0, 4096, 0600)); print \"@got\";"
+    );
+    let limits = ["limited", "--memory", "2000000000", "--locked-in", "--"];
+    let (text, errors, _) = said(lab(&limits).args(["/usr/bin/perl", "-e", &asks]));
+    assert_eq!(text, "-1 -1", "{errors}");
+}
+
 #[test]
 fn what_makes_no_sense_is_refused() {
     let folder = TempDir::new().expect("there is room");

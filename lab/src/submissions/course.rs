@@ -40,7 +40,7 @@ impl Allowance {
     /// core, and nobody need be afraid of them.
     pub(crate) const OF_KIT: Self = Self { time: Duration::from_secs(30 * 60), together: u64::MAX };
 
-    /// Of a submission's build, which is one crate and its tests: the plain Raft takes an eighth.
+    /// Of a submission's build, which is one crate and its tests: the plain Raft takes a twelfth.
     pub(crate) fn of_submission(time: Duration) -> Self {
         Self { time, together: 4 << 30 }
     }
