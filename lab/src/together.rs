@@ -5,11 +5,12 @@
 //! memory of its first process and of all that descend from that. A run that has more than it may is
 //! ended. Nobody needs to be root for that, or to have a control group at hand.
 //!
-//! What a run can have at a time, then, is its limit, and what it writes between two looks: they are
-//! [`LOOK_EVERY`] apart, or ten times what a look takes if that is more (some 15 us for each process of
-//! the machine), and a core writes a gigabyte or two of new memory in a second. On two cores that is 0.2 GB;
-//! and never more than each of its processes may reserve. Locked in, there is a `/tmp` and a `/dev/shm`
-//! of some size besides ([`crate::sandbox`]).
+//! What a run can have at a time, then, is its limit, what stands around it ([`BESIDE`]), and what it writes
+//! between two looks: they are [`LOOK_EVERY`] apart, or ten times what a look takes if that is more (some
+//! 15 us for each process of the machine), and a core writes a gigabyte or two of new memory in a second. Thirty
+//! processes that ate side by side on two cores were seen to get half a gigabyte beyond the limit; and never is
+//! it more than what each of its processes may reserve. Locked in, there is a `/tmp` and a `/dev/shm` of some size
+//! besides ([`crate::sandbox`]).
 //!
 //! # Left out
 //! What was moved out to a swap file; so limits of all runs at a time should come to less than the

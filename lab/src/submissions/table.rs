@@ -55,14 +55,20 @@ impl Table {
     }
 
     fn write(&mut self) -> io::Result<()> {
-        // Half a row may be there, of when the disk was full.
-        self.file.set_len(self.written)?;
-        self.file.seek(SeekFrom::Start(self.written))?;
-        self.file.write_all(&self.open)?;
-        self.file.sync_data()?;
+        if let Err(error) = self.try_to_write() {
+            // Half a row may have found room.
+            let _ = self.file.set_len(self.written);
+            return Err(error);
+        }
         self.written += self.open.len() as u64;
         self.open.clear();
         Ok(())
+    }
+
+    fn try_to_write(&mut self) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.written))?;
+        self.file.write_all(&self.open)?;
+        self.file.sync_data()
     }
 
     /// The rows that the file still has not got.
@@ -114,11 +120,13 @@ mod tests {
         let mut table = Table::create(&path).expect("there is room");
         table.add(&row("a")).expect("there is room");
         // A file that is open for reading takes as much as a full disk does.
-        let writable = std::mem::replace(&mut table.file, File::open(&path).expect("it is there"));
+        let mut writable =
+            std::mem::replace(&mut table.file, File::open(&path).expect("it is there"));
         assert!(table.add(&row("b")).is_err());
         assert_eq!(table.missing(), line("b"));
         // Half a row, as a full disk takes it.
         fs::write(&path, format!("{HEAD}{}b,gra", line("a"))).expect("there is room");
+        writable.seek(SeekFrom::End(0)).expect("it is a file");
         table.file = writable;
         table.add(&row("c")).expect("there is room");
         assert_eq!(table.missing(), "");
