@@ -1,9 +1,10 @@
 //! Where code is locked in that nobody trusts: `bubblewrap`, a well-known program for it.
 //!
-//! Inside there is no network, no process but its own, no home, no file but the system's and those that are
-//! named, all of them read-only, and a small `/tmp` that goes with it: whatever is written there, no disk gets
-//! full. When its first process ends, all that it started ends. And no process reaches into another one ([`reach_into_no_other`]): the one that runs code under
-//! test also holds its report.
+//! Inside there is no network, no process but its own, no home, no file but the system's and those
+//! that are named, all of them read-only, and a small `/tmp` that goes with it: whatever is written
+//! there, no disk gets full. When its first process ends, all that it started ends. And no process
+//! reaches into another one ([`reach_into_no_other`]): the one that runs code under test also holds
+//! its report.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

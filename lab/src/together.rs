@@ -1,22 +1,23 @@
 //! What the processes of a run take together.
 //!
-//! The system limits a process ([`crate::limits`]), and so does not see what many of them come to. So
-//! somebody looks, several times a second, at the machine's processes, and adds up for each run the
-//! memory of its first process and of all that descend from that. A run that has more than it may is
-//! ended. Nobody needs to be root for that, or to have a control group at hand.
+//! The system limits a process ([`crate::limits`]), and so does not see what many of them come to.
+//! So somebody looks, several times a second, at the machine's processes, and adds up for each run
+//! the memory of its first process and of all that descend from that. A run that has more than it
+//! may is ended. Nobody needs to be root for that, or to have a control group at hand.
 //!
-//! What a run can have at a time, then, is its limit, what stands around it ([`BESIDE`]), and what it writes
-//! between two looks: they are [`LOOK_EVERY`] apart, or ten times what a look takes if that is more (some
-//! 15 us for each process of the machine), and a core writes a gigabyte or two of new memory in a second. Thirty
-//! processes that ate side by side on two cores were seen to get half a gigabyte beyond the limit; and never is
-//! it more than what each of its processes may reserve. Locked in, there is a `/tmp` and a `/dev/shm` of some size
-//! besides ([`crate::sandbox`]).
+//! What a run can have at a time, then, is its limit, what stands around it ([`BESIDE`]), and what
+//! it writes between two looks: they are [`LOOK_EVERY`] apart, or ten times what a look takes if
+//! that is more (some 15 us for each process of the machine), and a core writes a gigabyte or two
+//! of new memory in a second. Thirty processes that ate side by side on two cores were seen to get
+//! half a gigabyte beyond the limit; and never is it more than what each of its processes may
+//! reserve. Locked in, there is a `/tmp` and a `/dev/shm` of some size besides
+//! ([`crate::sandbox`]).
 //!
 //! # Left out
 //! What was moved out to a swap file; so limits of all runs at a time should come to less than the
-//! machine's memory. Buffers that the kernel holds for sockets and pipes. Outside a sandbox, whatever has
-//! outlived the process that started it: the system's first process takes it over, and nobody can tell
-//! whose it was.
+//! machine's memory. Buffers that the kernel holds for sockets and pipes. Outside a sandbox,
+//! whatever has outlived the process that started it: the system's first process takes it over, and
+//! nobody can tell whose it was.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;

@@ -172,7 +172,8 @@ fn eating() -> String {
     )
 }
 
-/// Code that writes wherever it can, as much as there is room for, and should not be able to write a gigabyte.
+/// Code that writes wherever it can, as much as there is room for, and should not be able to write a
+/// gigabyte.
 const FILLING: &str = "        let mut files = 0;
         for place in [std::env::temp_dir(), \"/tmp\".into(), \"/dev/shm\".into(), \"/var/tmp\".into()] {
             while files < 64 && std::fs::write(place.join(files.to_string()), vec![1; 16 << 20]).is_ok() {

@@ -2,9 +2,10 @@
 //! sight.
 //!
 //! Of a submission only the files count that the kit lists (`[package.metadata.lab] sources`). They
-//! are seen in the place of the kit's own; all else is the kit's: its tests, its Cargo.toml. The build is
-//! locked in as well. It runs no code of a submission (there is no build script, and no procedural macro but those of our
-//! dependencies), yet it reads files that the code names, and must not find a solution.
+//! are seen in the place of the kit's own; all else is the kit's: its tests, its Cargo.toml. The
+//! build is locked in as well. It runs no code of a submission (there is no build script, and no
+//! procedural macro but those of our dependencies), yet it reads files that the code names, and
+//! must not find a solution.
 
 use std::env;
 use std::fs::{self, File};

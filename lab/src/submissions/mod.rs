@@ -1,22 +1,25 @@
-//! A whole class: each submission built and graded with the same clean kit, locked in, one row each.
+//! A whole class: each submission built and graded with the same clean kit, locked in, one row
+//! each.
 //!
-//! Nobody trusts a submission. It is built where no solution can be read, and run as nobody, without a
-//! network, in its own small world ([`Sandbox`](crate::sandbox::Sandbox)). Whatever it does costs its own grade: the next one
-//! begins with nothing that it left.
+//! Nobody trusts a submission. It is built where no solution can be read, and run as nobody,
+//! without a network, in its own small world ([`Sandbox`](crate::sandbox::Sandbox)). Whatever it
+//! does costs its own grade: the next one begins with nothing that it left.
 //!
-//! What a submission can take of the machine while it is run is bounded: memory (`--memory`, for all its
-//! processes together, see [`crate::together`], and twice [`TMP_BYTES`](crate::sandbox::TMP_BYTES) in files), time,
-//! processes, and no disk at all. A build may write where it builds; what it can write is what a compiler makes of
-//! 16 MB of sources in its memory, files of 1 GB at most each.
+//! What a submission can take of the machine while it is run is bounded: memory (`--memory`, for
+//! all its processes together, see [`crate::together`], and twice
+//! [`TMP_BYTES`](crate::sandbox::TMP_BYTES) in files), time, processes, and no disk at all. A build
+//! may write where it builds; what it can write is what a compiler makes of 16 MB of sources in its
+//! memory, files of 1 GB at most each.
 //!
-//! A full disk costs what there is no room for: a report (its row says so), never the rows. Those that cannot be
-//! written are kept, written with the next, and in the end printed.
+//! A full disk costs what there is no room for: a report (its row says so), never the rows. Those
+//! that cannot be written are kept, written with the next, and in the end printed.
 //!
-//! What is left out: code under test runs in the process that reports on it. Printing results does not
-//! help it, and the open report has neither a name nor a place in `/proc` there, nor can another process take it
-//! over; `unsafe`, with which it could be guessed at, is forbidden by the kit. Buffers of sockets and pipes,
-//! which the kernel holds, are not counted. Secret seeds are known to a run, and its report
-//! names the one that failed. Who gives grades that matter reads the sources of the best.
+//! What is left out: code under test runs in the process that reports on it. Printing results does
+//! not help it, and the open report has neither a name nor a place in `/proc` there, nor can
+//! another process take it over; `unsafe`, with which it could be guessed at, is forbidden by the
+//! kit. Buffers of sockets and pipes, which the kernel holds, are not counted. Secret seeds are
+//! known to a run, and its report names the one that failed. Who gives grades that matter reads the
+//! sources of the best.
 
 mod course;
 mod table;
