@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use labgob::{DecodeError, EncodeError};
+use labrt::pool::Pool;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -73,7 +74,24 @@ pub trait Transport: Send + Sync {
     ) -> Box<dyn Started> {
         Box::new(Ended(Some(self.call(service, method, args))))
     }
+
+    /// Begins a call, and has `then` run with its answer. Unless a transport has a thread for that,
+    /// one of the pool waits for it.
+    fn call_then(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        args: Vec<u8>,
+        pool: &Pool,
+        then: Then,
+    ) {
+        let mut started = self.start(service, method, args);
+        pool.run(move || then(started.wait(None).unwrap_or(Err(RpcError::Lost))));
+    }
 }
+
+/// What is to be done with the answer of a call.
+pub type Then = Box<dyn FnOnce(Result<Vec<u8>, RpcError>) + Send>;
 
 /// A call that was begun, for whoever wants its answer.
 pub trait Started: Send {
@@ -181,6 +199,29 @@ impl ClientEnd {
             Err(error) => Box::new(Ended(Some(Err(error.into())))),
         };
         Pending { started, service, method, reply: PhantomData }
+    }
+
+    /// Begins to call `service.method(args)`, and has `then` run once there is a reply, or there
+    /// will be none: on this thread if that is known at once, else on one of the pool, or one that
+    /// the transport has for that. So `then` must not block. It is given the arguments, too.
+    pub fn call_then<Args, Reply>(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        args: Args,
+        pool: &Pool,
+        then: impl FnOnce(Args, Result<Reply, RpcError>) + Send + 'static,
+    ) where
+        Args: Serialize + Send + 'static,
+        Reply: DeserializeOwned,
+    {
+        match labgob::encode(&args) {
+            Ok(encoded) => {
+                let then = move |answer| then(args, decode_reply(service, method, answer));
+                self.0.call_then(service, method, encoded, pool, Box::new(then));
+            }
+            Err(error) => then(args, Err(error.into())),
+        }
     }
 }
 

@@ -51,12 +51,14 @@
 
 mod client;
 mod network;
+mod responder;
 mod service;
 pub mod tcp;
 
-pub use client::{ClientEnd, Pending, RpcError, Started, Transport};
+pub use client::{ClientEnd, Pending, RpcError, Started, Then, Transport};
 pub use network::{Counts, Faults, Message, Network, NodeId, Stage};
-pub use service::{Service, dispatch};
+pub use responder::{Responder, ServingThread, Unsent};
+pub use service::{Service, decode_args, dispatch};
 
 #[doc(hidden)]
 pub use labgob as __labgob;

@@ -1,4 +1,12 @@
 //! The serving side: services, and the macro that declares one.
+//!
+//! Most services are as [`service!`](crate::service) makes them: a method blocks for as long as it
+//! likes, and what it returns is the reply. The thread that runs it is its own meanwhile.
+//!
+//! A service whose answers often wait for something else, an entry to be committed, a write to be
+//! durable, may be [*prompt*](Service::prompt) instead: its methods return soon, and the answer is
+//! given later, by whoever has it, through the call's [`Responder`]. So a thousand calls that wait
+//! need no thousand threads, and an answer needs no thread to be woken that only passes it on.
 
 use std::fmt;
 
@@ -6,13 +14,21 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::RpcError;
+use crate::responder::{Responder, ServingThread};
 
-type Dispatch = dyn Fn(&str, &[u8]) -> Result<Vec<u8>, RpcError> + Send + Sync;
+type Answer = Result<Vec<u8>, RpcError>;
+type Blocking = dyn Fn(&str, &[u8]) -> Answer + Send + Sync;
+type Prompt = dyn Fn(&str, &[u8], Responder, &ServingThread<'_>) + Send + Sync;
 
 /// A named set of methods that a server offers.
 pub struct Service {
     name: &'static str,
-    dispatch: Box<Dispatch>,
+    dispatch: Dispatch,
+}
+
+enum Dispatch {
+    Blocking(Box<Blocking>),
+    Prompt(Box<Prompt>),
 }
 
 impl Service {
@@ -22,7 +38,17 @@ impl Service {
         name: &'static str,
         dispatch: impl Fn(&str, &[u8]) -> Result<Vec<u8>, RpcError> + Send + Sync + 'static,
     ) -> Self {
-        Self { name, dispatch: Box::new(dispatch) }
+        Self { name, dispatch: Dispatch::Blocking(Box::new(dispatch)) }
+    }
+
+    /// A service whose calls go to `dispatch(method, encoded arguments, responder, thread)`, which
+    /// returns soon: the thread may have other calls to serve. If it must block nevertheless, it
+    /// [says so](ServingThread::will_block) first.
+    pub fn prompt(
+        name: &'static str,
+        dispatch: impl Fn(&str, &[u8], Responder, &ServingThread<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, dispatch: Dispatch::Prompt(Box::new(dispatch)) }
     }
 
     /// The name it is called by.
@@ -30,27 +56,76 @@ impl Service {
         self.name
     }
 
-    /// Runs one method, and gives its encoded reply.
+    /// Runs one method, and blocks for its encoded reply.
     ///
     /// # Errors
-    /// If there is no such method, or arguments or reply do not go through the encoding.
-    pub fn call(&self, method: &str, args: &[u8]) -> Result<Vec<u8>, RpcError> {
-        (self.dispatch)(method, args)
+    /// If there is no such method, or arguments or reply do not go through the encoding; if a prompt
+    /// service drops the responder.
+    pub fn call(&self, method: &str, args: &[u8]) -> Answer {
+        match &self.dispatch {
+            Dispatch::Blocking(dispatch) => dispatch(method, args),
+            Dispatch::Prompt(dispatch) => {
+                let (responder, answer) = Responder::channel();
+                dispatch(method, args, responder, &ServingThread::unshared());
+                answer.recv_or_end().unwrap_or(Err(RpcError::Lost))
+            }
+        }
+    }
+
+    /// Runs one method, whose answer goes to the responder.
+    fn serve(&self, method: &str, args: &[u8], responder: Responder, thread: &ServingThread<'_>) {
+        match &self.dispatch {
+            Dispatch::Prompt(dispatch) => dispatch(method, args, responder, thread),
+            Dispatch::Blocking(dispatch) => {
+                thread.will_block();
+                thread.keep(responder.answer(dispatch(method, args)));
+            }
+        }
     }
 }
 
 /// Whoever runs the calls that come to a node: its services, or somebody who passes them on.
 pub(crate) trait Handler: Send + Sync {
     /// Runs one call, blocking until its answer is known.
-    fn handle(&self, service: &str, method: &str, args: &[u8]) -> Result<Vec<u8>, RpcError>;
+    fn call(&self, service: &str, method: &str, args: &[u8]) -> Answer;
+
+    /// Runs one call on a thread that may have others to serve.
+    fn serve(
+        &self,
+        service: &str,
+        method: &str,
+        args: &[u8],
+        responder: Responder,
+        thread: &ServingThread<'_>,
+    ) {
+        thread.will_block();
+        thread.keep(responder.answer(self.call(service, method, args)));
+    }
 }
 
 impl Handler for Vec<Service> {
-    fn handle(&self, service: &str, method: &str, args: &[u8]) -> Result<Vec<u8>, RpcError> {
-        let named = self.iter().find(|it| it.name == service);
-        let service = named.ok_or_else(|| RpcError::UnknownService(service.to_string()))?;
-        service.call(method, args)
+    fn call(&self, service: &str, method: &str, args: &[u8]) -> Answer {
+        named(self, service)?.call(method, args)
     }
+
+    fn serve(
+        &self,
+        service: &str,
+        method: &str,
+        args: &[u8],
+        responder: Responder,
+        thread: &ServingThread<'_>,
+    ) {
+        match named(self, service) {
+            Ok(service) => service.serve(method, args, responder, thread),
+            Err(error) => thread.keep(responder.refuse(error)),
+        }
+    }
+}
+
+fn named<'a>(services: &'a [Service], name: &str) -> Result<&'a Service, RpcError> {
+    let named = services.iter().find(|service| service.name == name);
+    named.ok_or_else(|| RpcError::UnknownService(name.to_string()))
 }
 
 impl fmt::Debug for Service {
@@ -71,8 +146,15 @@ where
     Args: DeserializeOwned,
     Reply: Serialize,
 {
-    let args = labgob::decode(args).map_err(|error| RpcError::BadArguments(error.to_string()))?;
-    Ok(labgob::encode(&handler(args))?)
+    Ok(labgob::encode(&handler(decode_args(args)?))?)
+}
+
+/// The arguments of a call.
+///
+/// # Errors
+/// [`RpcError::BadArguments`], if that is not what the bytes are.
+pub fn decode_args<Args: DeserializeOwned>(args: &[u8]) -> Result<Args, RpcError> {
+    labgob::decode(args).map_err(|error| RpcError::BadArguments(error.to_string()))
 }
 
 /// Declares a service: a trait that a server implements, and a stub for its clients.

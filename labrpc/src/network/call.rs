@@ -219,7 +219,7 @@ impl Call {
     }
 
     fn run_handler(&self, server: &Server) -> Answer {
-        let answer = server.handler.handle(&self.service, &self.method, &self.args);
+        let answer = server.handler.call(&self.service, &self.method, &self.args);
         if let Some(error) = answer.as_ref().err().filter(|error| **error != RpcError::Lost) {
             let Self { service, method, from, .. } = self;
             log::error!(target: "rpc", "{service}.{method} from {from}: {error}");

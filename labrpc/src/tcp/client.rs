@@ -14,15 +14,19 @@ use labrt::sync::{Condvar, Mutex, Shared};
 use labrt::thread::{self, Builder};
 use labrt::time::Instant;
 
-use super::connection::{Connection, Reason, Receiver};
+use super::connection::{Connection, Reader, Reason, Receiver};
 use super::frame::{Frame, Kind, Refusal, Request};
 use super::{GLANCES, Options, refuse_in_simulation};
-use crate::{ClientEnd, RpcError, Started, Transport};
+use crate::{ClientEnd, RpcError, Started, Then, Transport};
 
 type Answer = Result<Vec<u8>, RpcError>;
 
 /// The pause after the first attempt to connect that failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// How often calls that nobody waits for are looked at: so much later than after their time they
+/// may be lost.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Requests that came to so much are written, though nobody waits for an answer yet.
 const FLUSH_BYTES: usize = 16 * 1024;
@@ -128,6 +132,21 @@ impl Transport for Client {
         }
         Box::new(begun)
     }
+
+    /// The thread that reads the answer does what is to be done with it.
+    fn call_then(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        args: Vec<u8>,
+        _: &Pool,
+        then: Then,
+    ) {
+        match self.begin(&Request { service, method, args: &args }) {
+            Ok(begun) => begun.call_then(then),
+            Err(error) => then(Err(error)),
+        }
+    }
 }
 
 /// A call under way, or why it is not.
@@ -150,15 +169,45 @@ impl Client {
 
     /// Begins a call. Its frame is left in the connection's buffer.
     fn open(&self, request: &Request<'_>) -> Result<Open, RpcError> {
+        let Begun { calls, body, deadline } = self.begin(request)?;
+        let slot = Arc::new(Slot::default());
+        let entered = calls.enter(Caller::Thread(Arc::clone(&slot)));
+        let (number, is_alone) = entered.map_err(|_| RpcError::Lost)?;
+        let mut call = Open { calls, number, slot, deadline, is_alone, waiting_bytes: 0 };
+        call.waiting_bytes = call.calls.leave(number, &body)?;
+        Ok(call)
+    }
+
+    /// Encodes a call for the present connection.
+    fn begin(&self, request: &Request<'_>) -> Result<Begun, RpcError> {
         refuse_in_simulation(Location::caller());
         thread::checkpoint();
         let line = self.line();
         let calls = line.calls.with(|calls| calls.clone()).ok_or(RpcError::Lost)?;
         let deadline = Instant::now() + line.options.call_time;
-        let body = request.encode()?;
-        let mut call = Calls::open(calls, deadline).ok_or(RpcError::Lost)?;
-        call.leave(&body)?;
-        Ok(call)
+        Ok(Begun { calls, body: request.encode()?, deadline })
+    }
+}
+
+/// A call that has not left.
+struct Begun {
+    calls: Arc<Calls>,
+    body: Vec<u8>,
+    deadline: Instant,
+}
+
+impl Begun {
+    fn call_then(self, then: Then) {
+        let Self { calls, body, deadline } = self;
+        let number = match calls.enter(Caller::Then(then, deadline)) {
+            Ok((number, _)) => number,
+            Err(caller) => return caller.tell(Err(RpcError::Lost)),
+        };
+        match calls.leave(number, &body) {
+            Ok(_) => calls.connection.flush(),
+            // Unless the connection has ended just now, which has told it.
+            Err(error) => calls.take(number).into_iter().for_each(|it| it.tell(Err(error.clone()))),
+        }
     }
 }
 
@@ -212,7 +261,7 @@ impl Line {
             return false;
         }
         let mut answers = Answers::new(&calls);
-        let reason = calls.connection.read(&mut answers);
+        let reason = Reader::new(&calls.connection).read_all(&mut answers);
         calls.connection.close(&reason);
         answers.heard_any
     }
@@ -271,24 +320,56 @@ struct Calls {
 struct Table {
     closed: bool,
     last: u64,
-    /// Where each waits for its answer.
-    open: HashMap<u64, Arc<Slot>>,
+    open: HashMap<u64, Caller>,
+}
+
+/// Who is told the answer of a call.
+enum Caller {
+    /// A thread, which waits there, and not for too long.
+    Thread(Arc<Slot>),
+    /// Nobody waits: this is done when the answer is there, or at that time.
+    Then(Then, Instant),
+}
+
+impl Caller {
+    fn tell(self, answer: Answer) {
+        match self {
+            Self::Thread(slot) => slot.fill(answer),
+            Self::Then(then, _) => then(answer),
+        }
+    }
+
+    fn is_overdue(&self, now: Instant) -> bool {
+        matches!(self, Self::Then(_, deadline) if *deadline <= now)
+    }
 }
 
 impl Calls {
-    /// Numbers a call, unless there are too many or the connection has ended.
-    fn open(self: Arc<Self>, deadline: Instant) -> Option<Open> {
+    /// Numbers a call, and says whether it is the only one; gives the caller back if there are too
+    /// many or the connection has ended.
+    fn enter(&self, caller: Caller) -> Result<(u64, bool), Caller> {
         let limit = self.connection.limits().calls_in_flight;
-        let slot = Arc::new(Slot::default());
-        let (number, is_alone) = self.table.with(|table| {
+        self.table.with(|table| {
             if table.closed || table.open.len() >= limit {
-                return None;
+                return Err(caller);
             }
             table.last += 1;
-            table.open.insert(table.last, Arc::clone(&slot));
-            Some((table.last, table.open.len() == 1))
-        })?;
-        Some(Open { calls: self, number, slot, deadline, is_alone, waiting_bytes: 0 })
+            table.open.insert(table.last, caller);
+            Ok((table.last, table.open.len() == 1))
+        })
+    }
+
+    fn take(&self, number: u64) -> Option<Caller> {
+        self.table.with(|table| table.open.remove(&number))
+    }
+
+    /// Leaves a call's frame in the connection's buffer, and says how many bytes wait there.
+    fn leave(&self, number: u64, body: &[u8]) -> Result<usize, RpcError> {
+        let mut bytes = Vec::new();
+        let frame = Frame { kind: Kind::Request, call: number, body };
+        let encoded = frame.encode(self.connection.limits().frame_bytes, &mut bytes);
+        encoded.map_err(|error| RpcError::Unencodable(error.to_string()))?;
+        self.connection.leave(bytes).map_err(|_| RpcError::Lost)
     }
 
     fn lose_all(&self) {
@@ -296,9 +377,14 @@ impl Calls {
             table.closed = true;
             std::mem::take(&mut table.open)
         });
-        for slot in open.into_values() {
-            slot.fill(Err(RpcError::Lost));
-        }
+        open.into_values().for_each(|caller| caller.tell(Err(RpcError::Lost)));
+    }
+
+    fn lose_overdue(&self, now: Instant) {
+        let overdue: Vec<(u64, Caller)> = self
+            .table
+            .with(|table| table.open.extract_if(|_, caller| caller.is_overdue(now)).collect());
+        overdue.into_iter().for_each(|(_, caller)| caller.tell(Err(RpcError::Lost)));
     }
 }
 
@@ -315,16 +401,6 @@ struct Open {
 }
 
 impl Open {
-    fn leave(&mut self, body: &[u8]) -> Result<(), RpcError> {
-        let connection = &self.calls.connection;
-        let mut bytes = Vec::new();
-        let frame = Frame { kind: Kind::Request, call: self.number, body };
-        let encoded = frame.encode(connection.limits().frame_bytes, &mut bytes);
-        encoded.map_err(|error| RpcError::Unencodable(error.to_string()))?;
-        self.waiting_bytes = connection.leave(bytes).map_err(|_| RpcError::Lost)?;
-        Ok(())
-    }
-
     /// Sees to it that the frame is written, if that is not done.
     fn flush(&mut self) {
         if std::mem::take(&mut self.waiting_bytes) > 0 {
@@ -349,7 +425,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.flush();
-        let _slot = self.calls.table.with(|table| table.open.remove(&self.number));
+        let _caller = self.calls.take(self.number);
     }
 }
 
@@ -399,11 +475,22 @@ struct Answers<'a> {
     /// The silence after which the server was last asked for a sign of life.
     asked_after: Duration,
     heard_any: bool,
+    /// When calls that nobody waits for are next looked at.
+    next_look: Instant,
 }
 
 impl<'a> Answers<'a> {
     fn new(calls: &'a Calls) -> Self {
-        Self { calls, batch: Vec::new(), asked_after: Duration::ZERO, heard_any: false }
+        let next_look = Instant::now() + LOOK_EVERY;
+        Self { calls, batch: Vec::new(), asked_after: Duration::ZERO, heard_any: false, next_look }
+    }
+
+    fn lose_overdue(&mut self) {
+        let now = Instant::now();
+        if now >= self.next_look {
+            self.next_look = now + LOOK_EVERY;
+            self.calls.lose_overdue(now);
+        }
     }
 }
 
@@ -429,20 +516,19 @@ impl Receiver for Answers<'_> {
     fn batch_ends(&mut self) {
         let several = self.batch.len() > 1;
         let turn = several.then(|| self.calls.connection.turn()).flatten();
-        let waiting: Vec<(Arc<Slot>, Answer)> = self.calls.table.with(|table| {
+        let answered: Vec<(Caller, Answer)> = self.calls.table.with(|table| {
             let batch = self.batch.drain(..);
             // An answer that comes after its call's deadline finds nobody.
             batch.filter_map(|(call, answer)| Some((table.open.remove(&call)?, answer))).collect()
         });
-        for (slot, answer) in waiting {
-            slot.fill(answer);
-        }
+        answered.into_iter().for_each(|(caller, answer)| caller.tell(answer));
         if let Some(turn) = turn {
             turn.write();
         }
     }
 
     fn look_around(&mut self, silence: Duration) -> bool {
+        self.lose_overdue();
         let connection = &self.calls.connection;
         if silence < self.asked_after + connection.limits().idle_time / 3 {
             return false;

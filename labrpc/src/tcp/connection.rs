@@ -27,10 +27,11 @@ use labrt::sync::Shared;
 use labrt::thread;
 use labrt::time::Instant;
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 
-use super::Limits;
 use super::frame::{Frame, FrameError, Kind, Splitter};
+use super::{Limits, READER_GLANCES};
+use crate::responder::Flush;
 
 /// How often a reader looks around at least.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -246,32 +247,58 @@ impl Connection {
         let taken = self.outbox.with(|outbox| outbox.take_turn_if(true));
         taken.then(|| Turn::new(self))
     }
+}
+
+/// Who reads a connection: what has come of a frame that is not complete, and since when. It may
+/// pass from thread to thread; one at a time has it.
+pub(super) struct Reader {
+    connection: Arc<Connection>,
+    splitter: Splitter,
+    times: Times,
+    /// How often it looks for more before it falls asleep.
+    glances: usize,
+}
+
+impl Reader {
+    pub(super) fn new(connection: &Arc<Connection>) -> Self {
+        Self {
+            connection: Arc::clone(connection),
+            splitter: Splitter::new(connection.limits.frame_bytes),
+            times: Times { heard: Instant::now(), frame_began: None },
+            glances: 0,
+        }
+    }
 
     /// Reads until the connection ends, and says why it did.
-    pub(super) fn read(&self, receiver: &mut impl Receiver) -> Reason {
-        let mut splitter = Splitter::new(self.limits.frame_bytes);
-        let mut times = Times { heard: Instant::now(), frame_began: None };
+    pub(super) fn read_all(&mut self, receiver: &mut impl Receiver) -> Reason {
         loop {
-            match self.read_once(&mut splitter, receiver) {
-                Ok(Some(frames)) => times.heard(frames, splitter.pending_bytes()),
-                Ok(None) => {}
-                Err(reason) => return reason,
-            }
-            if let Err(reason) = times.check(&self.limits, receiver) {
+            if let Err(reason) = self.read(receiver) {
                 return reason;
             }
         }
     }
 
+    /// Waits until something comes, for a while, and hands over what that completes.
+    ///
+    /// # Errors
+    /// Why the connection has ended.
+    pub(super) fn read(&mut self, receiver: &mut impl Receiver) -> Result<(), Reason> {
+        let frames = self.read_once(receiver)?;
+        if let Some(frames) = frames {
+            self.times.heard(frames, self.splitter.pending_bytes());
+        }
+        // Who is alone with a call makes the next one soon, or has its answer soon. On a connection
+        // of many there is more to do by the time that one is done.
+        self.glances = if frames == Some(1) { READER_GLANCES } else { 0 };
+        self.times.check(&self.connection.limits, receiver)
+    }
+
     /// Reads what there is and hands the complete frames of it over; how many these were, or none
     /// if not a byte came for a while.
-    fn read_once(
-        &self,
-        splitter: &mut Splitter,
-        receiver: &mut impl Receiver,
-    ) -> Result<Option<usize>, Reason> {
-        let count = match (&self.socket).read(splitter.room()) {
-            Ok(0) if self.is_closed() => return Err(Reason::Closed),
+    fn read_once(&mut self, receiver: &mut impl Receiver) -> Result<Option<usize>, Reason> {
+        let Self { connection, splitter, glances, .. } = self;
+        let count = match connection.receive(splitter.room(), *glances) {
+            Ok(0) if connection.is_closed() => return Err(Reason::Closed),
             Ok(0) => return Err(splitter.finish().map_or_else(Reason::Bad, |()| Reason::Ended)),
             Ok(count) => count,
             Err(error) if is_passing(&error) => return Ok(None),
@@ -285,6 +312,26 @@ impl Connection {
         }
         receiver.batch_ends();
         Ok(Some(frames))
+    }
+}
+
+impl Connection {
+    /// Waits for bytes, for a while; first awake, for so many glances.
+    fn receive(&self, room: &mut [u8], glances: usize) -> io::Result<usize> {
+        for _ in 0..glances {
+            match rustix::net::recv(&self.socket, &mut *room, RecvFlags::DONTWAIT) {
+                Err(Errno::AGAIN) => thread::yield_now(),
+                Err(error) => return Err(error.into()),
+                Ok((count, _)) => return Ok(count),
+            }
+        }
+        (&self.socket).read(room)
+    }
+}
+
+impl Flush for Connection {
+    fn send_waiting(self: Arc<Self>) {
+        self.flush();
     }
 }
 

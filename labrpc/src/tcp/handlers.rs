@@ -1,17 +1,18 @@
 //! The calls that one connection brings to a server: who runs them, and who sends the answers.
 //!
-//! A read may bring one call or a hundred. To wake a thread for each would cost more than most
-//! handlers do; to have one thread run them all would let a handler that blocks, on a disk or on
-//! another server, hold up those behind it. So:
+//! One thread at a time has the connection's [`Reader`]. What it reads it serves itself: to have
+//! another thread woken for that would cost more than most calls do. So:
 //!
-//! * One thread of the pool takes the calls one after the other. Before it begins with one while
-//!   others wait, it sees to it that a *successor* is on its way: another thread that will take
-//!   from the same queue. So no call waits for a handler, but for a thread to wake up. A successor
-//!   that comes when all is done goes to sleep again.
+//! * Before a call that may block is run, the thread sees to it that a *successor* is on its way:
+//!   another thread that will take the next calls from the same queue, and read on when there are
+//!   none. No call waits for one that blocks, but for a thread to wake up. When the call is done,
+//!   the thread goes on with what is left, if anything, or back to the pool.
+//! * A call of a [prompt](crate::Service::prompt) service runs without a successor.
 //! * An answer is left in the connection's buffer while the next call is taken, and the last one
-//!   writes them all. Should a handler block meanwhile, the successor writes them: it is on its
+//!   writes them all. Should a call block meanwhile, the successor writes them: it is on its
 //!   way whenever something is left there.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +20,12 @@ use std::time::Duration;
 use labrt::group::Group;
 use labrt::pool::Pool;
 use labrt::sync::Shared;
-use labrt::thread;
 
-use super::GLANCES;
-use super::connection::{Connection, NotTaken, Reason, Receiver};
+use super::connection::{Connection, NotTaken, Reader, Reason, Receiver};
 use super::frame::{Frame, Kind, Refusal, Request};
+use super::server::Registered;
 use crate::RpcError;
+use crate::responder::{Caller, Flush, Responder, Serving, ServingThread, Unsent};
 use crate::service::Handler;
 
 /// Answers that came to so much are written, whoever else is still at work.
@@ -50,7 +51,9 @@ pub(super) struct Handlers {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Job>,
-    /// Calls that wait or run.
+    /// The right to read on, unless a thread is reading.
+    reading: Option<Reading>,
+    /// Calls that are not answered.
     in_flight: usize,
     /// Whether a thread has been called that has not come yet.
     successor_comes: bool,
@@ -62,119 +65,76 @@ struct Job {
     body: Vec<u8>,
 }
 
+/// Whoever has this reads the connection. However it is lost, the connection ends.
+struct Reading {
+    reader: Reader,
+    _registered: Registered,
+}
+
+/// What a thread finds to do.
+enum Task {
+    Serve(Job),
+    Read(Reading),
+}
+
 impl Handlers {
-    pub(super) fn new(offer: &Arc<Offer>, connection: &Arc<Connection>) -> Arc<Self> {
+    /// Serves the calls of a connection until that ends, or others do so.
+    pub(super) fn serve(offer: &Arc<Offer>, connection: &Arc<Connection>, registered: Registered) {
+        let reading = Reading { reader: Reader::new(connection), _registered: registered };
+        let queue = Queue { reading: Some(reading), ..Queue::default() };
         let (offer, connection) = (Arc::clone(offer), Arc::clone(connection));
-        Arc::new(Self { offer, connection, queue: Shared::default() })
+        Arc::new(Self { offer, connection, queue: Shared::new(queue) }).work();
+    }
+
+    /// Serves and reads for as long as no other thread does.
+    fn work(self: Arc<Self>) {
+        let turn = Turn { handlers: &self, kept: RefCell::default() };
+        while let Some(task) = self.queue.with(Queue::next) {
+            match task {
+                Task::Serve(job) => turn.serve(&job),
+                Task::Read(reading) => {
+                    turn.flush();
+                    self.read(reading);
+                }
+            }
+        }
+    }
+
+    /// Waits for calls, and gives the right to read back; or drops it if the connection has ended.
+    fn read(self: &Arc<Self>, mut reading: Reading) {
+        let mut requests = Requests { handlers: self, batch: Vec::new() };
+        match reading.reader.read(&mut requests) {
+            Ok(()) => self.queue.with(|queue| queue.reading = Some(reading)),
+            Err(reason) => {
+                // Nobody would hear the answers of those that wait.
+                self.queue.with(|queue| std::mem::take(&mut queue.waiting));
+                self.connection.close(&reason);
+            }
+        }
     }
 
     /// Takes the calls that a read brought, and gives back those that are too many.
-    fn add(self: &Arc<Self>, mut jobs: Vec<Job>) -> Vec<Job> {
+    fn add(&self, mut jobs: Vec<Job>) -> Vec<Job> {
         let limit = self.connection.limits().calls_in_flight;
-        let (call_successor, excess) = self.queue.with(|queue| {
+        self.queue.with(|queue| {
             let room = limit.saturating_sub(queue.in_flight).min(jobs.len());
             let excess = jobs.split_off(room);
             queue.in_flight += room;
             queue.waiting.extend(jobs);
-            (queue.needs_successor(false), excess)
-        });
-        if call_successor {
-            self.call_successor();
-        }
-        excess
+            excess
+        })
     }
 
-    fn call_successor(self: &Arc<Self>) {
-        let successor = Arc::clone(self);
-        self.offer.pool.run(move || successor.work());
-    }
-
-    /// Handles calls until none comes any more.
-    fn work(self: Arc<Self>) {
-        loop {
-            self.queue.with(|queue| queue.successor_comes = false);
-            self.connection.flush();
-            self.handle_waiting();
-            // Before the answers leave: the next call may follow them at once, and is to find a
-            // thread that is awake.
-            let lingers = self.queue.with(|queue| queue.needs_successor(true));
-            self.connection.flush();
-            if !lingers || !self.linger() {
-                return;
-            }
+    /// Another thread comes to serve, unless one is on its way already or has nothing to do.
+    fn call_successor(self: &Arc<Self>, has_left_answers: bool) {
+        if self.queue.with(|queue| queue.needs_successor(has_left_answers)) {
+            let successor = Arc::clone(self);
+            self.offer.pool.run(move || {
+                successor.queue.with(|queue| queue.successor_comes = false);
+                successor.connection.flush();
+                successor.work();
+            });
         }
-    }
-
-    /// Handles calls until none waits. The last answers are left to be written.
-    fn handle_waiting(self: &Arc<Self>) {
-        let mut left = 0;
-        while let Some(job) = self.next(left > 0) {
-            left += usize::from(self.handle(&job));
-            if left == FLUSH_ANSWERS {
-                self.connection.flush();
-                left = 0;
-            }
-        }
-    }
-
-    /// Looks for further calls for a moment, as the successor that is on its way; whether there
-    /// are any. To look costs less than to be woken.
-    fn linger(self: &Arc<Self>) -> bool {
-        for _ in 0..GLANCES {
-            thread::yield_now();
-            if self.queue.with(|queue| !queue.waiting.is_empty()) {
-                return true;
-            }
-        }
-        let stays = self.queue.with(|queue| {
-            queue.successor_comes = !queue.waiting.is_empty();
-            queue.successor_comes
-        });
-        if !stays {
-            // Somebody may have left answers to the successor, and be in a handler by now.
-            self.connection.flush();
-        }
-        stays
-    }
-
-    /// The next call. `left` says whether the caller leaves answers that nobody has written.
-    fn next(self: &Arc<Self>, left: bool) -> Option<Job> {
-        if self.connection.is_closed() {
-            // Nobody would hear the answers.
-            self.queue.with(|queue| queue.waiting.clear());
-            return None;
-        }
-        let (job, call_successor) = self.queue.with(|queue| {
-            let job = queue.waiting.pop_front();
-            let left = left && job.is_some();
-            (job, queue.needs_successor(left))
-        });
-        if call_successor {
-            self.call_successor();
-        }
-        job
-    }
-
-    /// Runs the handler; whether its answer is left to be written.
-    fn handle(&self, job: &Job) -> bool {
-        let mut call = Unanswered { handlers: self, number: job.call, answered: false };
-        match Request::decode(&job.body) {
-            Ok(request) => call.answer(self.run(&request)),
-            Err(error) => {
-                self.connection.close(&Reason::BadBody(Kind::Request, error));
-                false
-            }
-        }
-    }
-
-    fn run(&self, request: &Request<'_>) -> Result<Vec<u8>, RpcError> {
-        let Request { service: name, method, args } = *request;
-        let answer = self.offer.handler.handle(name, method, args);
-        if let Some(error) = answer.as_ref().err().filter(|error| **error != RpcError::Lost) {
-            let peer = self.connection.peer();
-            log::error!(target: "rpc", "{name}.{method} from {peer}: {error}");
-        }
-        answer
     }
 
     /// Leaves an answer in the connection's buffer, unless the server has crashed meanwhile; the
@@ -198,11 +158,63 @@ impl Handlers {
 }
 
 impl Queue {
+    fn next(&mut self) -> Option<Task> {
+        let job = self.waiting.pop_front().map(Task::Serve);
+        job.or_else(|| self.reading.take().map(Task::Read))
+    }
+
     /// Whether a thread must be called, which then is on its way.
-    fn needs_successor(&mut self, left: bool) -> bool {
-        let needed = !self.successor_comes && (left || !self.waiting.is_empty());
+    fn needs_successor(&mut self, has_left_answers: bool) -> bool {
+        let has_work = has_left_answers || !self.waiting.is_empty() || self.reading.is_some();
+        let needed = has_work && !self.successor_comes;
         self.successor_comes |= needed;
         needed
+    }
+}
+
+/// A thread that serves a connection, and what it has answered and not sent. If it is unwound by a
+/// call that panics, or by a crash of its server, others go on.
+struct Turn<'a> {
+    handlers: &'a Arc<Handlers>,
+    kept: RefCell<Vec<Unsent>>,
+}
+
+impl Turn<'_> {
+    fn serve(&self, job: &Job) {
+        let handlers = self.handlers;
+        let responder =
+            Unanswered { handlers: Arc::clone(handlers), number: job.call, answered: false };
+        match Request::decode(&job.body) {
+            Ok(Request { service, method, args }) => {
+                let (responder, thread) = (Responder::new(responder), ServingThread::of(self));
+                handlers.offer.handler.serve(service, method, args, responder, &thread);
+            }
+            Err(error) => handlers.connection.close(&Reason::BadBody(Kind::Request, error)),
+        }
+    }
+
+    fn flush(&self) {
+        self.kept.borrow_mut().clear();
+    }
+}
+
+impl Serving for Turn<'_> {
+    fn leave_to_others(&self) {
+        self.handlers.call_successor(!self.kept.borrow().is_empty());
+    }
+
+    fn keep(&self, answer: Unsent) {
+        let mut kept = self.kept.borrow_mut();
+        kept.push(answer);
+        if kept.len() == FLUSH_ANSWERS {
+            kept.clear();
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.handlers.call_successor(false);
     }
 }
 
@@ -226,51 +238,56 @@ fn error_frame(call: u64, refusal: &Refusal) -> Vec<u8> {
     bytes
 }
 
-/// A call that somebody waits for. If its handler panics, the caller learns at once that no answer
-/// will come.
-struct Unanswered<'a> {
-    handlers: &'a Handlers,
+/// A call that somebody waits for. Dropped, it tells the caller at once that no answer will come.
+struct Unanswered {
+    handlers: Arc<Handlers>,
     number: u64,
     answered: bool,
 }
 
-impl Unanswered<'_> {
-    /// Whether the answer is left to be written.
-    fn answer(&mut self, answer: Result<Vec<u8>, RpcError>) -> bool {
-        self.answered = true;
-        let bytes = self.handlers.leave(self.number, answer);
-        if bytes >= FLUSH_BYTES {
-            self.handlers.connection.flush();
-        }
-        (1..FLUSH_BYTES).contains(&bytes)
+impl Unanswered {
+    /// Leaves the one answer.
+    fn leave(&self, answer: Result<Vec<u8>, RpcError>) -> Unsent {
+        let Self { handlers, number, .. } = self;
+        handlers.queue.with(|queue| queue.in_flight -= 1);
+        let waits = match handlers.leave(*number, answer) {
+            0 => None,
+            FLUSH_BYTES.. => {
+                handlers.connection.flush();
+                None
+            }
+            _ => Some(Arc::clone(&handlers.connection) as Arc<dyn Flush>),
+        };
+        Unsent(waits)
     }
 }
 
-impl Drop for Unanswered<'_> {
+impl Caller for Unanswered {
+    fn take(mut self: Box<Self>, answer: Result<Vec<u8>, RpcError>) -> Unsent {
+        self.answered = true;
+        if let Some(error) = answer.as_ref().err().filter(|error| **error != RpcError::Lost) {
+            log::error!(target: "rpc", "a call from {}: {error}", self.handlers.connection.peer());
+        }
+        self.leave(answer)
+    }
+}
+
+impl Drop for Unanswered {
     fn drop(&mut self) {
-        let Self { handlers, number, answered } = *self;
-        handlers.queue.with(|queue| queue.in_flight -= 1);
-        if !answered {
-            handlers.leave(number, Err(RpcError::Lost));
-            handlers.connection.flush();
+        if !self.answered {
+            drop(self.leave(Err(RpcError::Lost)));
         }
     }
 }
 
 /// What a server's reader does.
-pub(super) struct Requests {
-    handlers: Arc<Handlers>,
+struct Requests<'a> {
+    handlers: &'a Arc<Handlers>,
     /// The calls of one read.
     batch: Vec<Job>,
 }
 
-impl Requests {
-    pub(super) fn new(handlers: &Arc<Handlers>) -> Self {
-        Self { handlers: Arc::clone(handlers), batch: Vec::new() }
-    }
-}
-
-impl Receiver for Requests {
+impl Receiver for Requests<'_> {
     fn take(&mut self, frame: Frame<'_>) -> Result<(), Reason> {
         match frame.kind {
             Kind::Request => self.batch.push(Job { call: frame.call, body: frame.body.to_vec() }),
@@ -284,7 +301,7 @@ impl Receiver for Requests {
         if self.batch.is_empty() {
             return;
         }
-        let handlers = &self.handlers;
+        let handlers = self.handlers;
         let excess = handlers.add(std::mem::take(&mut self.batch));
         for job in &excess {
             handlers.leave(job.call, Err(RpcError::Lost));
@@ -300,7 +317,7 @@ impl Receiver for Requests {
     }
 }
 
-impl Requests {
+impl Requests<'_> {
     fn pong(&self) -> Result<(), Reason> {
         let connection = &self.handlers.connection;
         let limit = connection.limits().buffered_bytes;

@@ -59,13 +59,13 @@ impl Proxy {
 }
 
 impl Handler for Route {
-    fn handle(&self, service: &str, method: &str, args: &[u8]) -> Result<Vec<u8>, RpcError> {
+    fn call(&self, service: &str, method: &str, args: &[u8]) -> Result<Vec<u8>, RpcError> {
         self.pass_on(service.to_owned().into(), method.to_owned().into(), args.to_vec())
     }
 }
 
 impl Handler for Client {
-    fn handle(&self, service: &str, method: &str, args: &[u8]) -> Result<Vec<u8>, RpcError> {
+    fn call(&self, service: &str, method: &str, args: &[u8]) -> Result<Vec<u8>, RpcError> {
         self.pass_on(&Request { service, method, args })
     }
 }

@@ -16,7 +16,7 @@ use labrt::thread::{self, Builder, JoinHandle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::connection::{Connection, Reason};
-use super::handlers::{Handlers, Offer, Requests};
+use super::handlers::{Handlers, Offer};
 use super::{Limits, refuse_in_simulation};
 use crate::Service;
 use crate::service::Handler;
@@ -177,7 +177,8 @@ impl Serving {
         };
         match self.register(&connection) {
             Some(registered) => {
-                self.offer.pool.run(move || registered.read(&connection));
+                let offer = Arc::clone(&self.offer);
+                self.offer.pool.run(move || Handlers::serve(&offer, &connection, registered));
             }
             None => connection.close(&Reason::TooMany(self.limits.connections)),
         }
@@ -197,18 +198,10 @@ impl Serving {
     }
 }
 
-/// A connection among the open ones. Whatever ends its reader, it is closed and taken out.
-struct Registered {
+/// A connection among the open ones. When nobody reads it any more, it is closed and taken out.
+pub(super) struct Registered {
     serving: Arc<Serving>,
     number: u64,
-}
-
-impl Registered {
-    fn read(self, connection: &Arc<Connection>) {
-        let handlers = Handlers::new(&self.serving.offer, connection);
-        let reason = connection.read(&mut Requests::new(&handlers));
-        connection.close(&reason);
-    }
 }
 
 impl Drop for Registered {
