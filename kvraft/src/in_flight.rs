@@ -39,7 +39,7 @@ pub(crate) struct Batch<S: StateMachine> {
     /// The sessions whose commands are in it.
     sessions: Vec<SessionId>,
     /// Who waits for the operation of this number. Several may wait for the same.
-    pub(crate) waiters: Vec<(usize, Waiter<S>)>,
+    pub(crate) waiters: Vec<(usize, Waiter)>,
     /// Who waits for the entry itself: when it is applied, the state shows all that was
     /// acknowledged before it was proposed.
     pub(crate) readers: Vec<Reader<S>>,
@@ -77,7 +77,7 @@ impl<S: StateMachine> Batch<S> {
     }
 
     /// Everybody who waits.
-    pub(crate) fn into_waiters(self) -> impl Iterator<Item = Waiter<S>> {
+    pub(crate) fn into_waiters(self) -> impl Iterator<Item = Waiter> {
         let readers = self.readers.into_iter().map(|reader| reader.waiter);
         self.waiters.into_iter().map(|(_, waiter)| waiter).chain(readers)
     }
@@ -102,7 +102,7 @@ impl<S: StateMachine> InFlight<S> {
     }
 
     /// Adds an encoded operation to the batch that gathers.
-    pub(crate) fn gather(&mut self, operation: &[u8], id: Option<RequestId>, waiter: Waiter<S>) {
+    pub(crate) fn gather(&mut self, operation: &[u8], id: Option<RequestId>, waiter: Waiter) {
         let (offer, batch) = self.last_gathering();
         offer.entry.extend_from_slice(operation);
         let (tag, operation) = (offer.tag, batch.operations);
@@ -120,7 +120,7 @@ impl<S: StateMachine> InFlight<S> {
     }
 
     /// Has the waiter wait for a command that is under way; gives it back if it is not.
-    pub(crate) fn join(&mut self, id: RequestId, waiter: Waiter<S>) -> Result<(), Waiter<S>> {
+    pub(crate) fn join(&mut self, id: RequestId, waiter: Waiter) -> Result<(), Waiter> {
         let place = self.commands.get(&id.session).filter(|place| place.sequence == id.sequence);
         let batch = place.and_then(|place| Some((place, self.batches.get_mut(&place.tag)?)));
         let Some((place, batch)) = batch else { return Err(waiter) };
@@ -160,7 +160,7 @@ impl<S: StateMachine> InFlight<S> {
         tag: Tag,
         started: Option<(Index, Term)>,
         applied: Index,
-        lost: &mut Vec<Waiter<S>>,
+        lost: &mut Vec<Waiter>,
     ) {
         self.offering = false;
         match (self.batches.get_mut(&tag), started) {
@@ -181,7 +181,7 @@ impl<S: StateMachine> InFlight<S> {
         &mut self,
         index: Index,
         tag: Option<Tag>,
-        lost: &mut Vec<Waiter<S>>,
+        lost: &mut Vec<Waiter>,
     ) -> Option<Batch<S>> {
         let batch = tag.and_then(|tag| self.remove(tag));
         while let Some(entry) = self.by_index.first_entry().filter(|entry| *entry.key() <= index) {
@@ -193,7 +193,7 @@ impl<S: StateMachine> InFlight<S> {
 
     /// The server is in `term`, and leads it or does not: what was proposed before, or is not
     /// offered by a leader any more, is lost.
-    pub(crate) fn check(&mut self, term: Term, leads: bool, lost: &mut Vec<Waiter<S>>) {
+    pub(crate) fn check(&mut self, term: Term, leads: bool, lost: &mut Vec<Waiter>) {
         let is_lost = |batch: &Batch<S>| {
             batch.started.is_some_and(|(_, started)| started < term || started == term && !leads)
         };
@@ -203,7 +203,7 @@ impl<S: StateMachine> InFlight<S> {
     }
 
     /// Releases those who wait since before `tick`; their batches stay.
-    pub(crate) fn release_since(&mut self, tick: Tick, lost: &mut Vec<Waiter<S>>) {
+    pub(crate) fn release_since(&mut self, tick: Tick, lost: &mut Vec<Waiter>) {
         for batch in self.batches.values_mut() {
             let waiters = batch.waiters.extract_if(.., |(_, waiter)| waiter.since < tick);
             lost.extend(waiters.map(|(_, waiter)| waiter));
@@ -213,13 +213,13 @@ impl<S: StateMachine> InFlight<S> {
     }
 
     /// Forgets everything.
-    pub(crate) fn clear(&mut self, lost: &mut Vec<Waiter<S>>) {
+    pub(crate) fn clear(&mut self, lost: &mut Vec<Waiter>) {
         self.gathering.clear();
         let tags: Vec<Tag> = self.batches.keys().copied().collect();
         tags.into_iter().for_each(|tag| self.lose(tag, lost));
     }
 
-    fn lose(&mut self, tag: Tag, lost: &mut Vec<Waiter<S>>) {
+    fn lose(&mut self, tag: Tag, lost: &mut Vec<Waiter>) {
         lost.extend(self.remove(tag).into_iter().flat_map(Batch::into_waiters));
     }
 

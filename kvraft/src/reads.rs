@@ -81,7 +81,7 @@ impl<S: StateMachine> Reads<S> {
     }
 
     /// Releases those who wait since before `tick`.
-    pub(crate) fn release_since(&mut self, tick: Tick, lost: &mut Vec<Waiter<S>>) {
+    pub(crate) fn release_since(&mut self, tick: Tick, lost: &mut Vec<Waiter>) {
         let confirmed = self.confirmed.values_mut();
         for readers in confirmed.chain([&mut self.asked, &mut self.gathering]) {
             let old = readers.extract_if(.., |reader| reader.waiter.since < tick);

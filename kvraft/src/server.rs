@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use contract::{ApplyMsg, Disk, Index, RaftNode, Term, TransferError};
 use labgob::DecodeError;
-use labrpc::{ClientEnd, RpcError, Service, dispatch};
+use labrpc::{ClientEnd, Responder, RpcError, Service, ServingThread, decode_args};
 use labrt::channel::{self, Receiver, Sender};
 use labrt::pool::Pool;
 use labrt::random::{self, Rng};
@@ -23,7 +23,7 @@ use crate::replica::Replica;
 use crate::sessions::RequestId;
 use crate::state::{Next, State};
 use crate::waiting::Outbox;
-use crate::wire::{METHOD, REQUEST_BYTES_MAX, Reply, ReplyOf, Request, RequestOf, SERVICE};
+use crate::wire::{METHOD, REQUEST_BYTES_MAX, Request, RequestOf, SERVICE};
 
 /// How often the watcher looks whether this server still leads, while somebody waits for that.
 /// Ten looks are as long as anybody waits: several elections fit into it, and no client is kept
@@ -122,14 +122,13 @@ impl<R: RaftNode, S: StateMachine> Server<R, S> {
     pub fn services(self: &Arc<Self>) -> Vec<Service> {
         let server = Arc::clone(self);
         let mut services = self.raft.services();
-        services.push(Service::new(SERVICE, move |method, args| match method {
-            METHOD if args.len() > REQUEST_BYTES_MAX => Err(RpcError::BadArguments(format!(
-                "a request of {} bytes; {REQUEST_BYTES_MAX} are the most",
-                args.len()
-            ))),
-            METHOD => dispatch(args, |request| server.handle(request)),
-            unknown => Err(RpcError::UnknownMethod(unknown.to_string())),
-        }));
+        services.push(Service::prompt(
+            SERVICE,
+            move |method, args, responder, thread| match decode::<S>(method, args) {
+                Ok(request) => server.handle(request, responder, thread),
+                Err(error) => drop(responder.refuse(error)),
+            },
+        ));
         services
     }
 
@@ -153,45 +152,38 @@ impl<R: RaftNode, S: StateMachine> Server<R, S> {
         result
     }
 
-    /// Answers a client.
-    fn handle(self: &Arc<Self>, request: RequestOf<S>) -> ReplyOf<S> {
+    /// Sees to it that a client is answered, as soon as that can be done.
+    fn handle(self: &Arc<Self>, request: RequestOf<S>, to: Responder, thread: &ServingThread<'_>) {
         let max_sessions = self.config.max_sessions;
-        match request {
-            Request::Open => self.propose(None, &Operation::Open { max_sessions }),
+        let next = match request {
+            Request::Open => self.submit(None, &Operation::Open { max_sessions }, to),
             Request::Command { id, command } => {
-                self.propose(Some(id), &Operation::Command { id, command })
+                self.submit(Some(id), &Operation::Command { id, command }, to)
             }
-            Request::Close(session) => self.propose(None, &Operation::Close(session)),
-            Request::Query(query) => self.ask(|state, to, outbox| state.read(query, to, outbox)),
+            Request::Close(session) => self.submit(None, &Operation::Close(session), to),
+            Request::Query(query) => self.step(|state, outbox| state.read(query, to, outbox)),
+        };
+        if matches!(next, Next::Confirm) {
+            thread.will_block();
         }
-    }
-
-    fn propose(
-        self: &Arc<Self>,
-        id: Option<RequestId>,
-        operation: &Operation<S::Command>,
-    ) -> ReplyOf<S> {
-        let operation = entry::encode(operation);
-        self.ask(|state, to, outbox| state.submit(&operation, id, to, outbox))
-    }
-
-    /// Leaves a request, does what is to be done for it, and waits for the reply.
-    fn ask(
-        self: &Arc<Self>,
-        leave: impl FnOnce(&mut State<S>, Sender<ReplyOf<S>>, &mut Outbox<S>) -> Next,
-    ) -> ReplyOf<S> {
-        let (to, reply) = channel::bounded(1);
-        let next = self.step(|state, outbox| leave(state, to, outbox));
         let next = self.advance(next);
         self.have_the_rest_done(next);
-        // Whoever is forgotten without a word is told as little.
-        reply.recv().unwrap_or(Reply::NotHere { server: self.me, leader: None })
+    }
+
+    fn submit(
+        &self,
+        id: Option<RequestId>,
+        operation: &Operation<S::Command>,
+        to: Responder,
+    ) -> Next {
+        let operation = entry::encode(operation);
+        self.step(|state, outbox| state.submit(&operation, id, to, outbox))
     }
 
     /// Does what is to be done, which leads to more if something gathered meanwhile.
     fn advance(&self, next: Next) -> Next {
         match next {
-            Next::Wait => Next::Wait,
+            Next::Rest => Next::Rest,
             Next::Offer(Offer { tag, entry }) => {
                 let started = self.raft.start(entry);
                 self.step(|state, outbox| {
@@ -209,16 +201,16 @@ impl<R: RaftNode, S: StateMachine> Server<R, S> {
         }
     }
 
-    /// A handler does one round, its own. What gathered during that is left to a helper, so that
-    /// its client need not wait for others'.
+    /// Who brings a request does one round. What gathered during that is left to a helper: there
+    /// may be other requests to bring.
     fn have_the_rest_done(self: &Arc<Self>, next: Next) {
-        if matches!(next, Next::Wait) {
+        if matches!(next, Next::Rest) {
             return;
         }
         let server = Arc::clone(self);
         self.helpers.run(move || {
             let mut next = next;
-            while !matches!(next, Next::Wait) {
+            while !matches!(next, Next::Rest) {
                 next = server.advance(next);
             }
         });
@@ -343,6 +335,17 @@ impl<R: RaftNode, S: StateMachine> Server<R, S> {
         self.step(State::kill);
         self.raft.kill();
         self.helpers.close();
+    }
+}
+
+fn decode<S: StateMachine>(method: &str, args: &[u8]) -> Result<RequestOf<S>, RpcError> {
+    match method {
+        METHOD if args.len() > REQUEST_BYTES_MAX => Err(RpcError::BadArguments(format!(
+            "a request of {} bytes; {REQUEST_BYTES_MAX} are the most",
+            args.len()
+        ))),
+        METHOD => decode_args(args),
+        unknown => Err(RpcError::UnknownMethod(unknown.to_string())),
     }
 }
 

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 
 use contract::{Index, ReadIndexError, Term};
+use labrpc::Responder;
 use labrt::channel::Sender;
 
 use crate::entry::{Entry, Tag};
@@ -34,11 +35,11 @@ pub(crate) struct State<S: StateMachine> {
 
 /// What a thread does next, after it has left the lock.
 pub(crate) enum Next {
-    /// It waits for its reply, if it has a request.
-    Wait,
-    /// It first offers this to Raft.
+    /// Nothing.
+    Rest,
+    /// It offers this to Raft.
     Offer(Offer),
-    /// It first asks Raft to confirm that it leads.
+    /// It asks Raft to confirm that it leads.
     Confirm,
 }
 
@@ -79,13 +80,13 @@ impl<S: StateMachine> State<S> {
         &mut self,
         operation: &[u8],
         id: Option<RequestId>,
-        to: Sender<ReplyOf<S>>,
+        to: Responder,
         outbox: &mut Outbox<S>,
     ) -> Next {
         let waiter = self.waiter(to);
         if self.is_killed() {
             outbox.put(waiter, self.not_here());
-            return Next::Wait;
+            return Next::Rest;
         }
         let Some(request) = id else {
             self.in_flight.gather(operation, None, waiter);
@@ -100,16 +101,11 @@ impl<S: StateMachine> State<S> {
     }
 
     /// A query from a client.
-    pub(crate) fn read(
-        &mut self,
-        query: S::Query,
-        to: Sender<ReplyOf<S>>,
-        outbox: &mut Outbox<S>,
-    ) -> Next {
+    pub(crate) fn read(&mut self, query: S::Query, to: Responder, outbox: &mut Outbox<S>) -> Next {
         let waiter = self.waiter(to);
         if self.is_killed() {
             outbox.put(waiter, self.not_here());
-            return Next::Wait;
+            return Next::Rest;
         }
         let reader = Reader { query, waiter };
         if self.reads.supported {
@@ -125,7 +121,7 @@ impl<S: StateMachine> State<S> {
         match self.in_flight.take() {
             Some(offer) => Next::Offer(offer),
             None if self.reads.begin() => Next::Confirm,
-            None => Next::Wait,
+            None => Next::Rest,
         }
     }
 
@@ -243,11 +239,11 @@ impl<S: StateMachine> State<S> {
         self.refuse(lost, outbox);
     }
 
-    fn waiter(&self, to: Sender<ReplyOf<S>>) -> Waiter<S> {
+    fn waiter(&self, to: Responder) -> Waiter {
         Waiter { to, since: self.tick }
     }
 
-    fn refuse(&self, waiters: impl IntoIterator<Item = Waiter<S>>, outbox: &mut Outbox<S>) {
+    fn refuse(&self, waiters: impl IntoIterator<Item = Waiter>, outbox: &mut Outbox<S>) {
         waiters.into_iter().for_each(|waiter| outbox.put(waiter, self.not_here()));
     }
 
@@ -269,6 +265,7 @@ impl<S: StateMachine> State<S> {
 
 #[cfg(test)]
 mod tests {
+    use labrpc::RpcError;
     use labrt::channel::{self, Receiver};
 
     use super::*;
@@ -276,7 +273,24 @@ mod tests {
     use crate::kv::{KvCommand, KvMap};
     use crate::sessions::SessionId;
 
-    type Replies = Receiver<ReplyOf<KvMap>>;
+    /// Where a client's reply arrives.
+    struct Replies(Receiver<Result<Vec<u8>, RpcError>>);
+
+    impl Replies {
+        fn new() -> (Responder, Self) {
+            let (responder, answer) = Responder::channel();
+            (responder, Self(answer))
+        }
+
+        fn is_empty(&self) -> bool {
+            self.0.is_empty()
+        }
+
+        fn take(&self) -> Option<ReplyOf<KvMap>> {
+            let answer = self.0.try_recv().ok()?.expect("the call is carried out");
+            Some(labgob::decode(&answer).expect("it is a reply"))
+        }
+    }
 
     const ME: usize = 1;
 
@@ -313,7 +327,7 @@ mod tests {
 
         /// A client sends the `sequence`-th append of session 1.
         fn append(&mut self, sequence: u64, value: &str) -> (Replies, Option<Offer>) {
-            let (to, replies) = channel::bounded(1);
+            let (to, replies) = Replies::new();
             let id = RequestId { session: SessionId(1), sequence };
             let (key, value) = ("x".to_string(), value.to_string());
             let command = KvCommand::Append { key, value };
@@ -323,7 +337,7 @@ mod tests {
         }
 
         fn read(&mut self) -> (Replies, Next) {
-            let (to, replies) = channel::bounded(1);
+            let (to, replies) = Replies::new();
             let next = self.step(|state, outbox| state.read("x".to_string(), to, outbox));
             (replies, next)
         }
@@ -352,7 +366,7 @@ mod tests {
     fn offer(next: Next) -> Option<Offer> {
         match next {
             Next::Offer(offer) => Some(offer),
-            Next::Wait => None,
+            Next::Rest => None,
             Next::Confirm => panic!("no read by ReadIndex was to be made"),
         }
     }
@@ -375,7 +389,7 @@ mod tests {
         let (mut alone, replies, offer) = with_append_at_2();
         assert!(replies.is_empty());
         alone.apply(2, decoded(&offer));
-        assert_eq!(replies.try_recv(), Ok(Reply::Done(())));
+        assert_eq!(replies.take(), Some(Reply::Done(())));
         assert!(alone.state.is_idle());
     }
 
@@ -385,7 +399,7 @@ mod tests {
         let (replies, offer) = alone.append(1, "a");
         let offer = offer.expect("nothing else is being offered");
         alone.apply(2, decoded(&offer));
-        assert_eq!(replies.try_recv(), Ok(Reply::Done(())));
+        assert_eq!(replies.take(), Some(Reply::Done(())));
         alone.offered(offer.tag, Some((2, 5)));
         assert!(alone.state.is_idle());
     }
@@ -394,12 +408,12 @@ mod tests {
     fn another_entry_at_the_index_is_not_taken_for_the_own_one() {
         let (mut alone, replies, _) = with_append_at_2();
         alone.apply_other(2);
-        assert_eq!(replies.try_recv(), Ok(not_here(Some(2))));
+        assert_eq!(replies.take(), Some(not_here(Some(2))));
         let (replies, offer) = alone.append(2, "b");
         alone.apply_other(3);
         // It was applied before Raft's answer was heard.
         alone.offered(offer.expect("nothing is being offered").tag, Some((3, 5)));
-        assert_eq!(replies.try_recv(), Ok(not_here(Some(2))));
+        assert_eq!(replies.take(), Some(not_here(Some(2))));
         assert!(alone.state.is_idle());
     }
 
@@ -407,7 +421,7 @@ mod tests {
     fn what_an_earlier_incarnation_proposed_is_not_taken_for_the_own() {
         let (mut alone, replies, _) = with_append_at_2();
         alone.apply(2, Entry { server: ME, tag: 99, operations: Vec::new() });
-        assert_eq!(replies.try_recv(), Ok(not_here(None)));
+        assert_eq!(replies.take(), Some(not_here(None)));
     }
 
     #[test]
@@ -415,7 +429,7 @@ mod tests {
         for (term, leads, released) in [(5, true, false), (5, false, true), (6, true, true)] {
             let (mut alone, replies, _) = with_append_at_2();
             alone.check(term, leads);
-            assert_eq!(replies.try_recv().is_ok(), released, "term {term}, leads: {leads}");
+            assert_eq!(replies.take().is_some(), released, "term {term}, leads: {leads}");
         }
         let (mut alone, replies, _) = with_append_at_2();
         alone.check(4, false);
@@ -428,14 +442,14 @@ mod tests {
         (0..PATIENCE_TICKS).for_each(|_| alone.check(5, true));
         assert!(first.is_empty());
         alone.check(5, true);
-        assert_eq!(first.try_recv(), Ok(not_here(None)));
+        assert_eq!(first.take(), Some(not_here(None)));
         let (second, again) = alone.append(1, "a");
         assert!(again.is_none(), "it is in the log already");
         alone.apply(2, decoded(&offer));
-        assert_eq!(second.try_recv(), Ok(Reply::Done(())));
+        assert_eq!(second.take(), Some(Reply::Done(())));
         let (third, again) = alone.append(1, "a");
         assert!(again.is_none());
-        assert_eq!(third.try_recv(), Ok(Reply::Done(())), "from the table");
+        assert_eq!(third.take(), Some(Reply::Done(())), "from the table");
     }
 
     #[test]
@@ -451,7 +465,7 @@ mod tests {
         alone.apply(2, decoded(&first));
         alone.apply(3, decoded(&batch));
         for (replies, _) in others {
-            assert_eq!(replies.try_recv(), Ok(Reply::Done(())));
+            assert_eq!(replies.take(), Some(Reply::Done(())));
         }
     }
 
@@ -461,7 +475,7 @@ mod tests {
         alone.apply_other(2);
         let (replies, offer) = alone.append(1, "a");
         alone.offered(offer.expect("nothing is being offered").tag, None);
-        assert_eq!(replies.try_recv(), Ok(not_here(Some(2))));
+        assert_eq!(replies.take(), Some(not_here(Some(2))));
         assert!(alone.state.is_idle());
     }
 
@@ -473,9 +487,9 @@ mod tests {
         let (kept, offer) = alone.append(2, "b");
         let offer = offer.expect("nothing is being offered");
         alone.offered(offer.tag, Some((2, 7)));
-        assert_eq!(lost.try_recv(), Ok(not_here(None)));
+        assert_eq!(lost.take(), Some(not_here(None)));
         alone.apply(2, decoded(&offer));
-        assert_eq!(kept.try_recv(), Ok(Reply::Done(())));
+        assert_eq!(kept.take(), Some(Reply::Done(())));
     }
 
     /// Were it answered with the entry that was there before, it could miss what another leader has
@@ -489,14 +503,14 @@ mod tests {
         alone.step(|state, outbox| state.confirmed(unsupported, outbox));
         let empty = match alone.step(|state, _| state.next()) {
             Next::Offer(offer) => offer,
-            Next::Wait | Next::Confirm => panic!("the read needs an entry"),
+            Next::Rest | Next::Confirm => panic!("the read needs an entry"),
         };
         assert!(decoded(&empty).operations.is_empty());
         alone.offered(empty.tag, Some((3, 5)));
         alone.apply(2, decoded(&offer));
         assert!(read.is_empty());
         alone.apply(3, decoded(&empty));
-        assert_eq!(read.try_recv(), Ok(Reply::Answer("a".to_string())));
+        assert_eq!(read.take(), Some(Reply::Answer("a".to_string())));
     }
 
     #[test]
@@ -505,16 +519,16 @@ mod tests {
         let (first, next) = alone.read();
         assert!(matches!(next, Next::Confirm));
         let (second, next) = alone.read();
-        assert!(matches!(next, Next::Wait));
+        assert!(matches!(next, Next::Rest));
         alone.step(|state, outbox| state.confirmed(Ok(1), outbox));
-        assert_eq!(first.try_recv(), Ok(Reply::Answer(String::new())));
+        assert_eq!(first.take(), Some(Reply::Answer(String::new())));
         assert!(second.is_empty());
         assert!(matches!(alone.step(|state, _| state.next()), Next::Confirm));
         alone.step(|state, outbox| state.confirmed(Ok(3), outbox));
         alone.step(|state, outbox| state.skip(2, outbox));
         assert!(second.is_empty(), "the state does not show index 3");
         alone.step(|state, outbox| state.skip(3, outbox));
-        assert_eq!(second.try_recv(), Ok(Reply::Answer(String::new())));
+        assert_eq!(second.take(), Some(Reply::Answer(String::new())));
     }
 
     #[test]
@@ -530,10 +544,10 @@ mod tests {
         }
         alone.step(|state, outbox| state.install(new, outbox));
         assert_eq!(alone.state.replica.applied(), 2);
-        assert_eq!(replies.try_recv(), Ok(not_here(None)), "it is not known here what it did");
+        assert_eq!(replies.take(), Some(not_here(None)), "it is not known here what it did");
         let (again, offer) = alone.append(1, "a");
         assert!(offer.is_none());
-        assert_eq!(again.try_recv(), Ok(Reply::Done(())), "but it is in the table");
+        assert_eq!(again.take(), Some(Reply::Done(())), "but it is in the table");
     }
 
     #[test]
@@ -544,7 +558,7 @@ mod tests {
         let (late, offer) = alone.append(2, "b");
         assert!(offer.is_none());
         for replies in [command, read, late] {
-            assert_eq!(replies.try_recv(), Ok(not_here(None)));
+            assert_eq!(replies.take(), Some(not_here(None)));
         }
     }
 

@@ -1,6 +1,6 @@
-//! Handlers that wait, and what they are told.
+//! Requests that wait, and what is answered.
 
-use labrt::channel::Sender;
+use labrpc::{Responder, Unsent};
 
 use crate::machine::StateMachine;
 use crate::wire::ReplyOf;
@@ -8,35 +8,33 @@ use crate::wire::ReplyOf;
 /// Counts the watcher's looks: a clock that costs nothing to read.
 pub(crate) type Tick = u64;
 
-/// Where a handler waits for its one reply. Dropped without one, it is told just that.
-pub(crate) struct Waiter<S: StateMachine> {
-    pub(crate) to: Sender<ReplyOf<S>>,
+/// A request that waits for its one reply.
+pub(crate) struct Waiter {
+    pub(crate) to: Responder,
     pub(crate) since: Tick,
 }
 
-/// A handler that waits for the answer to a query.
+/// A request that waits for the answer to a query.
 pub(crate) struct Reader<S: StateMachine> {
     pub(crate) query: S::Query,
-    pub(crate) waiter: Waiter<S>,
+    pub(crate) waiter: Waiter,
 }
 
 /// Replies that are sent once the lock is released.
-pub(crate) struct Outbox<S: StateMachine>(Vec<(Sender<ReplyOf<S>>, ReplyOf<S>)>);
+pub(crate) struct Outbox<S: StateMachine>(Vec<(Responder, ReplyOf<S>)>);
 
 impl<S: StateMachine> Outbox<S> {
     pub(crate) fn new() -> Self {
         Self(Vec::new())
     }
 
-    pub(crate) fn put(&mut self, waiter: Waiter<S>, reply: ReplyOf<S>) {
+    pub(crate) fn put(&mut self, waiter: Waiter, reply: ReplyOf<S>) {
         self.0.push((waiter.to, reply));
     }
 
-    /// A handler has room for its one reply, so this does not block; and one that is gone, with its
-    /// server, needs none.
+    /// Those to one client leave together. A client that is gone needs none.
     pub(crate) fn send(self) {
-        for (to, reply) in self.0 {
-            let _ = to.try_send(reply);
-        }
+        let sent = self.0.into_iter().map(|(to, reply)| to.reply(&reply));
+        drop::<Vec<Unsent>>(sent.collect());
     }
 }

@@ -218,9 +218,9 @@ fn votes_without_any_command_leave_the_journal_small() {
                 last_log_term,
                 leadership_transfer: false,
             };
-            let reply: Result<Option<RequestVoteReply>, _> =
+            let reply: Result<RequestVoteReply, _> =
                 cluster.network().client_end(1, 0).call("RaftRpc", "request_vote", &args);
-            assert_eq!(reply, Ok(Some(RequestVoteReply { term, vote_granted: true })));
+            assert_eq!(reply, Ok(RequestVoteReply { term, vote_granted: true }));
         }
         cluster.restart(0);
         let (term, _) = cluster.server(0).get_state().expect("it runs");

@@ -1,33 +1,56 @@
-//! The applier: it hands what is committed to the service.
+//! What is committed goes to the service.
+//!
+//! Whoever learns that more is committed hands it over, for as long as the service has room for it:
+//! that spares a change of threads on the way of every command. Where there is no room, the applier
+//! goes on, a thread that may wait.
 
 use std::sync::Arc;
 
-use contract::{ApplyMsg, Index};
-use labrt::channel::Sender;
+use contract::ApplyMsg;
+use labrt::channel::TrySendError;
 use labrt::select;
 
 use super::shared::Shell;
+use super::state::Handover;
 use crate::core::{Snapshot, ToApply};
 
-/// Hands over what comes after `last_applied`, in order, until the server is killed or nobody takes
-/// it any more.
-pub(super) fn run(shell: &Arc<Shell>, mut last_applied: Index, apply: &Sender<ApplyMsg>) {
-    while let Some(next) = wait_for_next(shell, last_applied) {
-        last_applied = next.last_index();
-        if !send(shell, apply, message(next)) {
-            return;
+/// Hands over what there is, in order, without waiting; unless somebody is at it, who then sees
+/// this, too.
+pub(super) fn hand_over(shell: &Shell) {
+    let mut next = shell.state.lock().take_handover();
+    while let Some((handover, to_apply)) = next {
+        next = match handover.apply.try_send(message(to_apply)) {
+            Ok(()) => shell.state.lock().next_to_apply(handover),
+            Err(TrySendError::Full(message)) => {
+                shell.leave_to_applier(handover, message);
+                None
+            }
+            // The service is gone, and nobody is told any more.
+            Err(TrySendError::Disconnected(_)) => None,
+        };
+    }
+}
+
+/// Hands over what the service had no room for, until the server is killed or nobody takes it any
+/// more.
+pub(super) fn run(shell: &Arc<Shell>) {
+    while let Some((mut handover, mut held_up)) = wait_until_held_up(shell) {
+        while send(shell, &handover, held_up) {
+            let Some((same, next)) = shell.state.lock().next_to_apply(handover) else { break };
+            (handover, held_up) = (same, message(next));
         }
     }
 }
 
-/// Waits for what is to be applied next; none once the server is killed.
-fn wait_for_next(shell: &Shell, last_applied: Index) -> Option<ToApply> {
+/// Waits for what could not be handed over; none once the server is killed.
+fn wait_until_held_up(shell: &Shell) -> Option<(Handover, ApplyMsg)> {
     let mut state = shell.state.lock();
     while !state.is_killed() {
-        if let Some(next) = state.take_to_apply(last_applied) {
-            return Some(next);
+        let held_up = state.held_up.take();
+        if held_up.is_some() {
+            return held_up;
         }
-        if !shell.to_apply.wait_or_end(&mut state) {
+        if !shell.to_hand_over.wait_or_end(&mut state) {
             return None;
         }
     }
@@ -49,9 +72,9 @@ fn message(next: ToApply) -> ApplyMsg {
 
 /// Blocks until the service takes the message, with no lock held: the service may be about to call
 /// this server. False if it will not take it.
-fn send(shell: &Shell, apply: &Sender<ApplyMsg>, message: ApplyMsg) -> bool {
+fn send(shell: &Shell, handover: &Handover, message: ApplyMsg) -> bool {
     select! {
-        send(apply, message) -> sent => sent.is_ok(),
+        send(handover.apply, message) -> sent => sent.is_ok(),
         recv(shell.death) -> _ => false,
     }
 }

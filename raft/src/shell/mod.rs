@@ -123,7 +123,6 @@ use labrt::channel::Sender;
 use labrt::thread::Builder;
 
 pub use profile::{Labs, Profile, Service};
-use rpc::RaftRpcClient;
 use shared::Shell;
 
 /// A Raft server: the core and the threads around it, with the configuration of `P`.
@@ -137,19 +136,18 @@ impl<P: Profile> RaftNode for Raft<P> {
     ///
     /// If the configuration is unsound, or if the disk holds what no server of this cluster wrote.
     fn make(peers: Vec<ClientEnd>, me: usize, disk: Disk, apply: Sender<ApplyMsg>) -> Arc<Self> {
-        let shell = Arc::new(Shell::new(peers, me, disk, P::config()));
-        let restored = shell.state.lock().node.snapshot().last.index;
+        let shell = Arc::new(Shell::new(peers, me, disk, apply, P::config()));
         let ticker = Arc::clone(&shell);
         Builder::new().name("ticker").spawn(move || ticker::run(&ticker));
         let writer = Arc::clone(&shell);
         Builder::new().name("writer").spawn(move || writer::run(&writer));
         let applier = Arc::clone(&shell);
-        Builder::new().name("raft-applier").spawn(move || applier::run(&applier, restored, &apply));
+        Builder::new().name("raft-applier").spawn(move || applier::run(&applier));
         Arc::new(Self { shell, profile: PhantomData })
     }
 
     fn services(self: &Arc<Self>) -> Vec<labrpc::Service> {
-        vec![RaftRpcClient::service(Arc::clone(self))]
+        vec![rpc::service(&self.shell)]
     }
 
     fn start(&self, command: Vec<u8>) -> Option<(Index, Term)> {

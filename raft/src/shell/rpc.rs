@@ -1,76 +1,64 @@
-//! The RPCs, in both directions.
+//! The RPCs, in both directions: those of Figures 2 and 13 of the paper, the pre-vote, and the transfer
+//! of leadership.
+//!
+//! | method | |
+//! |---|---|
+//! | `pre_vote` | "Would you vote for me?" |
+//! | `request_vote` | "Vote for me." |
+//! | `append_entries` | "I am the leader, and this is what my log has there." |
+//! | `install_snapshot` | "What you lack my log has no more; take this instead." |
+//! | `timeout_now` | "You shall be the leader." |
+//!
+//! The core answers most of them at once, some when a write is durable, and none once the server is
+//! killed. So the service is a [prompt](Service::prompt) one: an answer is sent by whoever has it.
 
 use std::sync::Arc;
 
-use labrpc::ClientEnd;
+use labrpc::{Responder, RpcError, Service, Unsent, decode_args};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Raft;
-use super::profile::Profile;
 use super::shared::Shell;
-use crate::core::{
-    AppendEntriesArgs, AppendEntriesReply, CallId, Input, InstallSnapshotArgs,
-    InstallSnapshotReply, Reply, Request, RequestVoteArgs, RequestVoteReply, ServerId,
-    TimeoutNowArgs, TimeoutNowReply,
-};
+use crate::core::{CallId, Input, Reply, Request, ServerId};
 
-labrpc::service! {
-    /// The RPCs of Figures 2 and 13, the pre-vote, and the transfer of leadership. A reply of `None` says nothing whatsoever: the
-    /// server was killed before it knew an answer.
-    pub(super) trait RaftRpc, client RaftRpcClient {
-        /// "Would you vote for me?"
-        fn pre_vote(args: RequestVoteArgs) -> Option<RequestVoteReply>;
-        /// "Vote for me."
-        fn request_vote(args: RequestVoteArgs) -> Option<RequestVoteReply>;
-        /// "I am the leader, and this is what my log has there."
-        fn append_entries(args: AppendEntriesArgs) -> Option<AppendEntriesReply>;
-        /// "What you lack my log has no more; take this instead."
-        fn install_snapshot(args: InstallSnapshotArgs) -> Option<InstallSnapshotReply>;
-        /// "You shall be the leader."
-        fn timeout_now(args: TimeoutNowArgs) -> Option<TimeoutNowReply>;
+/// What the peers call.
+const SERVICE: &str = "RaftRpc";
+
+const PRE_VOTE: &str = "pre_vote";
+const REQUEST_VOTE: &str = "request_vote";
+const APPEND_ENTRIES: &str = "append_entries";
+const INSTALL_SNAPSHOT: &str = "install_snapshot";
+const TIMEOUT_NOW: &str = "timeout_now";
+
+/// What this server does for its peers.
+pub(super) fn service(shell: &Arc<Shell>) -> Service {
+    let shell = Arc::clone(shell);
+    Service::prompt(SERVICE, move |method, args, responder, thread| match decode(method, args) {
+        Ok(request) => shell.request(request, responder, thread),
+        Err(error) => drop(responder.refuse(error)),
+    })
+}
+
+fn decode(method: &str, args: &[u8]) -> Result<Request, RpcError> {
+    match method {
+        PRE_VOTE => decode_args(args).map(Request::PreVote),
+        REQUEST_VOTE => decode_args(args).map(Request::RequestVote),
+        APPEND_ENTRIES => decode_args(args).map(Request::AppendEntries),
+        INSTALL_SNAPSHOT => decode_args(args).map(Request::InstallSnapshot),
+        TIMEOUT_NOW => decode_args(args).map(Request::TimeoutNow),
+        unknown => Err(RpcError::UnknownMethod(unknown.to_string())),
     }
 }
 
-impl<P: Profile> RaftRpc for Raft<P> {
-    fn pre_vote(&self, args: RequestVoteArgs) -> Option<RequestVoteReply> {
-        match self.shell.request(Request::PreVote(args))? {
-            Reply::PreVote(reply) => Some(reply),
-            other => wrong_kind(&other),
-        }
+/// Sends the core's reply to a request: its kind is the request's.
+pub(super) fn answer(responder: Responder, reply: &Reply) -> Unsent {
+    match reply {
+        Reply::PreVote(reply) => responder.reply(reply),
+        Reply::RequestVote(reply) => responder.reply(reply),
+        Reply::AppendEntries(reply) => responder.reply(reply),
+        Reply::InstallSnapshot(reply) => responder.reply(reply),
+        Reply::TimeoutNow(reply) => responder.reply(reply),
     }
-
-    fn request_vote(&self, args: RequestVoteArgs) -> Option<RequestVoteReply> {
-        match self.shell.request(Request::RequestVote(args))? {
-            Reply::RequestVote(reply) => Some(reply),
-            other => wrong_kind(&other),
-        }
-    }
-
-    fn append_entries(&self, args: AppendEntriesArgs) -> Option<AppendEntriesReply> {
-        match self.shell.request(Request::AppendEntries(args))? {
-            Reply::AppendEntries(reply) => Some(reply),
-            other => wrong_kind(&other),
-        }
-    }
-
-    fn install_snapshot(&self, args: InstallSnapshotArgs) -> Option<InstallSnapshotReply> {
-        match self.shell.request(Request::InstallSnapshot(args))? {
-            Reply::InstallSnapshot(reply) => Some(reply),
-            other => wrong_kind(&other),
-        }
-    }
-
-    fn timeout_now(&self, args: TimeoutNowArgs) -> Option<TimeoutNowReply> {
-        match self.shell.request(Request::TimeoutNow(args))? {
-            Reply::TimeoutNow(reply) => Some(reply),
-            other => wrong_kind(&other),
-        }
-    }
-}
-
-fn wrong_kind(reply: &Reply) -> ! {
-    unreachable!("the core answers with a reply of the request's kind, not with {reply:?}")
 }
 
 /// A call to a peer that the core wants made.
@@ -80,48 +68,54 @@ pub(super) struct Call {
     pub(super) request: Request,
 }
 
-/// A call that has left.
-pub(super) struct Begun {
-    call: Call,
-    answer: Answer,
-}
-
-/// Blocks for the peer's answer, if one comes. Why none came makes no difference to Raft; what tells
-/// of a mistake in the code is logged where it is noticed.
-type Answer = Box<dyn FnOnce() -> Option<Reply> + Send>;
-
-/// Begins a call, on whichever thread wants it: the request leaves without a change of thread.
-pub(super) fn begin(shell: &Shell, call: Call) -> Begun {
-    let peer = &shell.peers[call.to];
-    let answer = match &call.request {
-        Request::PreVote(args) => ask(peer, "pre_vote", args, Reply::PreVote),
-        Request::RequestVote(args) => ask(peer, "request_vote", args, Reply::RequestVote),
-        Request::AppendEntries(args) => ask(peer, "append_entries", args, Reply::AppendEntries),
-        Request::InstallSnapshot(args) => {
-            ask(peer, "install_snapshot", args, Reply::InstallSnapshot)
+/// Makes a call, on whichever thread wants it: it does not block. The core is brought the reply, if
+/// one comes. Why none came makes no difference to Raft; what tells of a mistake in the code is
+/// logged where it is noticed.
+pub(super) fn call(shell: &Arc<Shell>, call: Call) {
+    let Call { to, call, request } = call;
+    let asks = Asks { shell, to, call };
+    match request {
+        Request::PreVote(args) => asks.ask(PRE_VOTE, args, Request::PreVote, Reply::PreVote),
+        Request::RequestVote(args) => {
+            asks.ask(REQUEST_VOTE, args, Request::RequestVote, Reply::RequestVote);
         }
-        Request::TimeoutNow(args) => ask(peer, "timeout_now", args, Reply::TimeoutNow),
-    };
-    Begun { call, answer }
+        Request::AppendEntries(args) => {
+            asks.ask(APPEND_ENTRIES, args, Request::AppendEntries, Reply::AppendEntries);
+        }
+        Request::InstallSnapshot(args) => {
+            asks.ask(INSTALL_SNAPSHOT, args, Request::InstallSnapshot, Reply::InstallSnapshot);
+        }
+        Request::TimeoutNow(args) => {
+            asks.ask(TIMEOUT_NOW, args, Request::TimeoutNow, Reply::TimeoutNow);
+        }
+    }
 }
 
-fn ask<A: Serialize, R: DeserializeOwned + 'static>(
-    peer: &ClientEnd,
-    method: &'static str,
-    args: &A,
-    reply: fn(R) -> Reply,
-) -> Answer {
-    let pending = peer.start::<A, Option<R>>("RaftRpc", method, args);
-    Box::new(move || pending.wait().ok()?.map(reply))
+/// Who asks, and whom.
+struct Asks<'a> {
+    shell: &'a Arc<Shell>,
+    to: ServerId,
+    call: CallId,
 }
 
-/// Waits for a call's answer, and makes those calls that follow from it, for as long as that takes.
-/// So a chain of AppendEntries to one peer needs no change of thread.
-pub(super) fn follow(shell: &Arc<Shell>, first: Begun) {
-    let mut next = Some(first);
-    while let Some(Begun { call: Call { to, call, request }, answer }) = next {
-        next = answer().and_then(|reply| {
-            shell.step_and_keep_call(Input::Reply { from: to, call, request, reply })
+impl Asks<'_> {
+    fn ask<A, R>(
+        &self,
+        method: &'static str,
+        args: A,
+        request: fn(A) -> Request,
+        reply: fn(R) -> Reply,
+    ) where
+        A: Serialize + Send + 'static,
+        R: DeserializeOwned + 'static,
+    {
+        let Self { shell, to: from, call } = *self;
+        let theirs = Arc::clone(shell);
+        shell.peers[from].call_then(SERVICE, method, args, &shell.callers, move |args, answer| {
+            if let Ok(answer) = answer {
+                let (request, reply) = (request(args), reply(answer));
+                theirs.step(Input::Reply { from, call, request, reply });
+            }
         });
     }
 }

@@ -4,18 +4,18 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Disk, Index, Journal, ReadIndexError, Term, TransferError};
-use labrpc::ClientEnd;
-use labrt::channel::Receiver;
+use contract::{ApplyMsg, Disk, Index, Journal, ReadIndexError, Term, TransferError};
+use labrpc::{ClientEnd, Responder, ServingThread, Unsent};
+use labrt::channel::{Receiver, Sender};
 use labrt::pool::Pool;
 use labrt::random::{self, Rng};
 use labrt::sync::{Condvar, Mutex};
 use labrt::time::Instant;
 
-use super::rpc::{self, Begun};
-use super::state::{Answer, State, ToDo, View};
-use super::writer;
-use crate::core::{Config, Input, Moment, Node, Reply, Request, ServerId, SnapshotData, WriteId};
+use super::rpc;
+use super::state::{Handover, State, ToDo, View};
+use super::{applier, writer};
+use crate::core::{Config, Input, Moment, Node, Request, ServerId, SnapshotData, WriteId};
 
 pub(super) struct Shell {
     pub(super) peers: Vec<ClientEnd>,
@@ -30,22 +30,29 @@ pub(super) struct Shell {
     pub(super) to_write: Condvar,
     /// Who has a snapshot waits here until it is on the disk, or the end.
     written: Condvar,
-    /// The applier waits here for something to apply, or the end.
-    pub(super) to_apply: Condvar,
+    /// The applier waits here for what the service has no room for, or the end.
+    pub(super) to_hand_over: Condvar,
     /// Ends when the server is killed: for those who wait for somebody else at the same time.
     pub(super) death: Receiver<Infallible>,
-    callers: Pool,
+    /// Wait for peers' replies, where the transport has no threads for that.
+    pub(super) callers: Pool,
 }
 
 impl Shell {
-    pub(super) fn new(peers: Vec<ClientEnd>, me: ServerId, disk: Disk, config: Config) -> Self {
+    pub(super) fn new(
+        peers: Vec<ClientEnd>,
+        me: ServerId,
+        disk: Disk,
+        apply: Sender<ApplyMsg>,
+        config: Config,
+    ) -> Self {
         let started = Instant::now();
         let journal = disk.journal();
         let persistent = writer::restore(me, &journal);
         let node = Node::new(me, peers.len(), config, persistent, moment(started));
         let node = node.unwrap_or_else(|error| panic!("S{me} cannot start: {error}"));
         View::of(&node).tell_start();
-        let (state, death) = State::new(node);
+        let (state, death) = State::new(node, apply);
         Self {
             peers,
             disk,
@@ -55,7 +62,7 @@ impl Shell {
             deadline_moved: Condvar::new(),
             to_write: Condvar::new(),
             written: Condvar::new(),
-            to_apply: Condvar::new(),
+            to_hand_over: Condvar::new(),
             death,
             callers: Pool::in_current_group("caller"),
         }
@@ -147,76 +154,70 @@ impl Shell {
         self.deadline_moved.notify_all();
         self.to_write.notify_all();
         self.written.notify_all();
-        self.to_apply.notify_all();
+        self.to_hand_over.notify_all();
         self.callers.close();
     }
 
     /// Gives the core one input, and does what it wants done; nothing once the server is killed.
     pub(super) fn step(self: &Arc<Self>, input: Input) {
-        let todo = self.step_only(input);
+        let mut state = self.state.lock();
+        if state.is_killed() {
+            return;
+        }
+        // Read under the lock: for the core, time must not run backwards.
+        let todo = state.step(moment(self.started), input);
+        drop(state);
         self.carry_out(todo);
-    }
-
-    /// Gives the core a peer's reply, and does what it wants done, but for one call: that is left
-    /// to the thread that brought the reply.
-    pub(super) fn step_and_keep_call(self: &Arc<Self>, input: Input) -> Option<Begun> {
-        let mut todo = self.step_only(input);
-        let call = todo.calls.pop().map(|call| rpc::begin(self, call));
-        self.carry_out(todo);
-        call
     }
 
     /// Gives the core a request; no answer once the server is killed. If the answer has to wait for
-    /// the disk and nobody is there, the thread that would wait goes there itself: that spares two
-    /// changes of threads.
-    pub(super) fn request(self: &Arc<Self>, request: Request) -> Option<Reply> {
+    /// the disk and nobody is there, this thread goes there itself: that spares two changes of
+    /// threads.
+    pub(super) fn request(
+        self: &Arc<Self>,
+        request: Request,
+        responder: Responder,
+        thread: &ServingThread<'_>,
+    ) {
         let mut state = self.state.lock();
         if state.is_killed() {
-            return None;
+            return;
         }
-        let (answer, mut todo) = state.request(moment(self.started), request.sender(), request);
+        let (waits, mut todo) = state.request(moment(self.started), request, responder);
         drop(state);
-        match answer {
-            Answer::Now(reply) => {
-                self.carry_out(todo);
-                Some(reply)
-            }
-            Answer::Later(answer) => {
-                let writes = std::mem::take(&mut todo.wake_writer);
-                self.carry_out(todo);
-                if writes {
-                    writer::write_waiting(self);
-                }
-                answer.recv().ok()
-            }
+        let writes = waits && std::mem::take(&mut todo.wake_writer);
+        self.carry_out(todo);
+        if writes {
+            thread.will_block();
+            writer::write_waiting(self);
         }
     }
 
-    fn step_only(&self, input: Input) -> ToDo {
+    /// The service has no room for this now.
+    pub(super) fn leave_to_applier(&self, handover: Handover, message: ApplyMsg) {
         let mut state = self.state.lock();
-        if state.is_killed() {
-            return ToDo::default();
+        if !state.is_killed() {
+            state.held_up = Some((handover, message));
+            drop(state);
+            self.to_hand_over.notify_one();
         }
-        // Read under the lock: for the core, time must not run backwards.
-        let moment = moment(self.started);
-        state.step(moment, input)
     }
 
     fn carry_out(self: &Arc<Self>, todo: ToDo) {
-        if todo.wake_applier {
-            self.to_apply.notify_one();
+        let ToDo { answers, calls, wake_ticker, wake_writer, hand_over } = todo;
+        let answer = |(responder, reply)| rpc::answer(responder, &reply);
+        let answered: Vec<Unsent> = answers.into_iter().map(answer).collect();
+        drop(answered);
+        if hand_over {
+            applier::hand_over(self);
         }
         // They leave before the writer takes the processor: it is the peers who take longer.
-        let begun: Vec<Begun> = todo.calls.into_iter().map(|call| rpc::begin(self, call)).collect();
-        if todo.wake_writer {
+        calls.into_iter().for_each(|call| rpc::call(self, call));
+        if wake_writer {
             self.to_write.notify_one();
         }
-        if todo.wake_ticker {
+        if wake_ticker {
             self.deadline_moved.notify_one();
-        }
-        for call in begun {
-            let shell = Arc::clone(self);
-            self.callers.run(move || rpc::follow(&shell, call));
         }
     }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use contract::{ReadIndexError, TransferError};
+use contract::{ApplyMsg, ReadIndexError, TransferError};
+use labrpc::Responder;
 use labrt::channel::{self, Receiver, Sender};
 use labrt::trace;
 
@@ -17,10 +18,9 @@ use crate::core::{
 
 pub(super) struct State {
     pub(super) node: Node,
-    /// The handlers that wait for an answer. A handler learns that none will come from the end of
-    /// its channel.
-    waiting: BTreeMap<RequestId, Sender<Reply>>,
-    /// Who waits for a read, in the same way.
+    /// The peers that wait for an answer. One that is dropped learns that none will come.
+    waiting: BTreeMap<RequestId, Responder>,
+    /// Who waits for a read, and learns from the end of the channel that no answer will come.
     reading: BTreeMap<RequestId, Sender<Option<Index>>>,
     /// Who waits for a transfer of leadership, likewise, to hear whether it came about.
     handing_over: BTreeMap<RequestId, Sender<bool>>,
@@ -29,6 +29,10 @@ pub(super) struct State {
     /// Whether somebody is at the disk. Writes go there one after the other.
     writing: bool,
     pub(super) size_limit: SizeLimit,
+    /// The right to hand over what is committed, unless somebody is at it.
+    handover: Option<Handover>,
+    /// What the service had no room for: it is left to the applier.
+    pub(super) held_up: Option<(Handover, ApplyMsg)>,
     /// Up to where the service has been told what to apply, or is being told just now.
     told: Index,
     /// What the last step wants done; empty between steps, and kept for its memory.
@@ -45,27 +49,27 @@ pub(super) struct Unwritten {
     pub(super) last: WriteId,
 }
 
+/// Whoever has this tells the service what to apply, and nobody else does.
+pub(super) struct Handover {
+    pub(super) apply: Sender<ApplyMsg>,
+    last_applied: Index,
+}
+
 /// What is left to do after a step, once the lock is released.
 #[derive(Default)]
 pub(super) struct ToDo {
+    pub(super) answers: Vec<(Responder, Reply)>,
     pub(super) calls: Vec<Call>,
     /// The deadline moved to an earlier time than the ticker may know of.
     pub(super) wake_ticker: bool,
     pub(super) wake_writer: bool,
-    pub(super) wake_applier: bool,
-}
-
-/// What a handler has after its request was handled.
-pub(super) enum Answer {
-    /// The answer itself.
-    Now(Reply),
-    /// Where it will come from, or not.
-    Later(Receiver<Reply>),
+    /// There may be something to hand over to the service.
+    pub(super) hand_over: bool,
 }
 
 impl State {
     /// With it comes what ends when the server is killed.
-    pub(super) fn new(node: Node) -> (Self, Receiver<Infallible>) {
+    pub(super) fn new(node: Node, apply: Sender<ApplyMsg>) -> (Self, Receiver<Infallible>) {
         let (life, death) = channel::bounded(0);
         let state = Self {
             waiting: BTreeMap::new(),
@@ -75,6 +79,8 @@ impl State {
             unwritten: Unwritten::default(),
             writing: false,
             size_limit: SizeLimit::default(),
+            handover: Some(Handover { apply, last_applied: node.snapshot().last.index }),
+            held_up: None,
             told: node.snapshot().last.index,
             effects: Vec::new(),
             life: Some(life),
@@ -90,6 +96,8 @@ impl State {
     /// From now on there are no more steps, and nobody gets an answer.
     pub(super) fn kill(&mut self) {
         self.life = None;
+        self.handover = None;
+        self.held_up = None;
         self.waiting.clear();
         self.reading.clear();
         self.handing_over.clear();
@@ -111,11 +119,29 @@ impl State {
         todo
     }
 
-    /// What the service is to be told after `last_applied`, if it is there yet.
-    pub(super) fn take_to_apply(&mut self, last_applied: Index) -> Option<ToApply> {
-        let next = self.node.next_to_apply(last_applied)?;
-        self.told = next.last_index();
-        Some(next)
+    /// The right to hand over to the service, if nobody has it and there is something to hand over.
+    pub(super) fn take_handover(&mut self) -> Option<(Handover, ToApply)> {
+        let handover = self.handover.take()?;
+        self.next_to_apply(handover)
+    }
+
+    /// What the service is to be told next, for whoever has the right to do so. If there is nothing,
+    /// the right is given back.
+    pub(super) fn next_to_apply(&mut self, mut handover: Handover) -> Option<(Handover, ToApply)> {
+        if self.is_killed() {
+            return None;
+        }
+        match self.node.next_to_apply(handover.last_applied) {
+            Some(next) => {
+                self.told = next.last_index();
+                handover.last_applied = self.told;
+                Some((handover, next))
+            }
+            None => {
+                self.handover = Some(handover);
+                None
+            }
+        }
     }
 
     /// Gives the core one input, and does at once what takes no time.
@@ -149,21 +175,25 @@ impl State {
         (write, self.finish(&before))
     }
 
-    /// Gives the core a request. Most answers wait for no write, and then it is there at once.
+    /// Gives the core a request. Most answers wait for no write, and then they are there at once;
+    /// whether this one waits.
     pub(super) fn request(
         &mut self,
         moment: Moment,
-        from: ServerId,
         request: Request,
-    ) -> (Answer, ToDo) {
-        let id = self.next_request();
+        responder: Responder,
+    ) -> (bool, ToDo) {
+        let (id, from) = (self.next_request(), request.sender());
         let before = View::of(&self.node);
         self.node.step(moment, Input::Request { from, id, request }, &mut self.effects);
-        let answer = match self.take_answer(id) {
-            Some(reply) => Answer::Now(reply),
-            None => Answer::Later(self.expect_answer(id)),
-        };
-        (answer, self.finish(&before))
+        let answer = self.take_answer(id);
+        let mut todo = self.finish(&before);
+        let waits = answer.is_none();
+        match answer {
+            Some(reply) => todo.answers.push((responder, reply)),
+            None => drop(self.waiting.insert(id, responder)),
+        }
+        (waits, todo)
     }
 
     /// Has the core find out up to where a read sees all; it will come through the channel, or none
@@ -209,19 +239,13 @@ impl State {
         }
     }
 
-    fn expect_answer(&mut self, id: RequestId) -> Receiver<Reply> {
-        let (handler, answer) = channel::bounded(1);
-        self.waiting.insert(id, handler);
-        answer
-    }
-
     /// Does at once what takes no time, and returns the rest.
     fn finish(&mut self, before: &View) -> ToDo {
         let after = View::of(&self.node);
         after.tell_changes(before);
         let mut todo = ToDo {
             wake_ticker: self.node.next_deadline() < before.deadline,
-            wake_applier: after.commit_index > before.commit_index,
+            hand_over: after.commit_index > before.commit_index,
             ..ToDo::default()
         };
         let mut effects = std::mem::take(&mut self.effects);
@@ -235,7 +259,9 @@ impl State {
     fn carry_out(&mut self, effect: Effect, todo: &mut ToDo) {
         match effect {
             Effect::Call { to, call, request } => todo.calls.push(Call { to, call, request }),
-            Effect::Answer { id, reply } => tell(&mut self.waiting, id, reply),
+            Effect::Answer { id, reply } => {
+                todo.answers.push((take(&mut self.waiting, id), reply));
+            }
             Effect::Read { id, index } => tell(&mut self.reading, id, index),
             Effect::Transfer { id, ceased } => tell(&mut self.handing_over, id, ceased),
             Effect::Persist { write, update } => {
@@ -251,9 +277,12 @@ impl State {
 
 /// The channel has room for the one answer it is there for, so this does not block.
 fn tell<T>(waiting: &mut BTreeMap<RequestId, Sender<T>>, id: RequestId, answer: T) {
-    let waiter = waiting.remove(&id).expect("the core answers each request once");
     // Whoever is gone needs no answer.
-    let _ = waiter.try_send(answer);
+    let _ = take(waiting, id).try_send(answer);
+}
+
+fn take<T>(waiting: &mut BTreeMap<RequestId, T>, id: RequestId) -> T {
+    waiting.remove(&id).expect("the core answers each request once")
 }
 
 /// What a log and the other threads want to know of a server.
