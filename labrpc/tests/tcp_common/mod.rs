@@ -190,8 +190,17 @@ pub(crate) fn frame(kind: Kind, call: u64, body: &[u8]) -> Vec<u8> {
 
 /// A request to the tests' service.
 pub(crate) fn request<T: serde::Serialize>(call: u64, method: &str, args: &T) -> Vec<u8> {
+    request_to("Echo", call, method, args)
+}
+
+pub(crate) fn request_to<T: serde::Serialize>(
+    service: &str,
+    call: u64,
+    method: &str,
+    args: &T,
+) -> Vec<u8> {
     let args = labgob::encode(args).expect("plain values can be encoded");
-    let request = Request { service: "Echo", method, args: &args };
+    let request = Request { service, method, args: &args };
     frame(Kind::Request, call, &request.encode().expect("bytes can be encoded"))
 }
 
