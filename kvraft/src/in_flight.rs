@@ -1,6 +1,6 @@
 //! What was proposed and is not applied yet, and who waits for it.
 //!
-//! Operations come from many handlers at once. While one batch of them is offered to Raft, which
+//! Operations come from many clients at once. While one batch of them is offered to Raft, which
 //! may take as long as a write to the disk, the next ones gather, and are offered together. When
 //! nothing is being offered, an operation is a batch by itself, at once.
 //!
@@ -8,8 +8,8 @@
 //! by nothing else: at the index that Raft named, another leader's entry may be applied, and then
 //! whoever waits for that index must not take its outcome for theirs.
 //!
-//! A handler that has waited too long is told so, but its batch stays here until its fate is known.
-//! When the client sends the command again meanwhile, that handler joins the batch: a leader that
+//! A request that has waited too long is refused, but its batch stays here until its fate is known.
+//! When the client sends the command again meanwhile, that request joins the batch: a leader that
 //! is cut off from all others would otherwise fill its log with copies.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -19,7 +19,7 @@
 //!   client                      server that leads                         the others
 //!   ──────                      ─────────────────                         ──────────
 //!   execute(command)
-//!     └─ ask ─────────────────▶ handler: known already? ── answer
+//!     └─ ask ─────────────────▶ request: known already? ── answer
 //!                                 │ no
 //!                               gather with others ── Raft::start ─────▶ their logs
 //!                                 │ wait                  │
@@ -33,29 +33,28 @@
 //! **The client** (`client.rs`) asks the server that answered it last, and if that one does not,
 //! the others (`search.rs`). A server that does not lead says so, and names the one it takes for
 //! the leader. A server that hangs is left after a time that adapts to what answers usually take
-//! (`patience.rs`); its call goes on by itself, on a thread of its own (`calls.rs`), and if it is answered
-//! after all, the answer is as good as any other. The client goes on until there is one.
+//! (`patience.rs`); its call goes on by itself, on a thread of its own (`calls.rs`), and if it is
+//! answered after all, the answer is as good as any other. The client goes on until there is one.
 //!
-//! **The handler** (`server.rs`) leaves the command with those that gather (`in_flight.rs`). If no
-//! thread is at it, it offers the batch to Raft itself, at once. `start` may take as long as a
-//! write to the disk; what comes meanwhile goes together, as one entry, when it is over. So a
+//! **The server** (`server.rs`) leaves the command with those that gather (`in_flight.rs`). If no
+//! thread is at it, the one that brought the command offers the batch to Raft itself, at once. What
+//! comes to other threads while it is in `start` goes together, as one entry, when it is over. So a
 //! command that comes alone waits for nothing, and a thousand that come together are a few entries.
-//! Then the handler waits.
+//! Then the thread is free for other requests: nobody waits but the client.
 //!
 //! **The applier** takes what Raft says is committed, applies it to this server's copy of the state
-//! (`replica.rs`), and tells whoever waits. No answer leaves earlier.
+//! (`replica.rs`), and sends the answers. None leaves earlier.
 //!
 //! **The wrong client must not be told.** That a server's entry was put at index 7 does not mean
 //! that the entry applied there is the same: if this server was deposed meanwhile, another leader's
 //! may be. An entry carries a tag that tells it from any other proposal of any server, and a
-//! handler is told the outcome of the entry with its tag and no other. If another entry is applied
-//! at its index, its own is lost, and the client is to ask elsewhere.
+//! request is answered with the outcome of the entry with its tag and no other. If another entry is
+//! applied at its index, its own is lost, and the client is to ask elsewhere.
 //!
 //! **Nobody waits for ever.** A deposed leader may never hear what became of its entry. While
 //! somebody waits, a watcher looks 20 times a second whether the term has moved or the leadership
 //! is lost, and releases those whose entry is of a term that is over. And a leader may be cut off
-//! and not know: whoever has waited for half a second is released at any rate (once Raft's `start`
-//! or `read_index`, if it is its own handler that is in there, has returned). The client then
+//! and not know: whoever has waited for half a second is released at any rate. The client then
 //! looks for a leader whom somebody follows. Should it come back to the same server, its command is
 //! under way there, and is not proposed again.
 //!
@@ -67,8 +66,8 @@
 //! response. `sessions.rs` tells how, why the table is in the snapshots, and how it is bounded: a
 //! session ends when its client closes it, or when there are more than
 //! [`max_sessions`](Config::max_sessions) and it was not used for the longest time. A client whose
-//! session was ended is told so ([`SessionEnded`](contract::ClerkError::SessionEnded)), for then nobody knows
-//! any more whether its command was carried out.
+//! session was ended is told so ([`SessionEnded`](contract::ClerkError::SessionEnded)), for then
+//! nobody knows any more whether its command was carried out.
 //!
 //! A client opens its session with its first command, through the log, so all servers agree on its
 //! id. The limit travels in that entry, and so all agree on who has to go.
@@ -79,8 +78,8 @@
 //! # Two ways to read
 //!
 //! A query changes nothing and needs no session, but it must not be answered from the state that
-//! happens to be there: a leader that was deposed and does not know it would show old values. It has
-//! to be certain that this server still led *after* the query came.
+//! happens to be there: a leader that was deposed and does not know it would show old values. It
+//! has to be certain that this server still led *after* the query came.
 //!
 //! * **ReadIndex** (dissertation, 6.4), if Raft has it: Raft exchanges a round of heartbeats with a
 //!   majority and gives an index; when the state shows that index, the query is answered from it.
@@ -103,15 +102,15 @@
 //!
 //! One lock protects all that a server knows (`state.rs`), and nothing that can block happens under
 //! it: no call of Raft, no sending, no waiting. This is more than tidiness. Raft hands committed
-//! entries over a channel that is soon full; if the applier waited for a lock that is held by somebody who waits
-//! for Raft, the server would stand still.
+//! entries over a channel that is soon full; if the applier waited for a lock that is held by
+//! somebody who waits for Raft, the server would stand still.
 //!
 //! | thread | what it does |
 //! |---|---|
 //! | service-applier | applies entries, tells those who wait, takes snapshots |
 //! | watcher | looks, while somebody waits, whether that is in vain; stops the server in the end |
-//! | handler, one per request | leaves a request, perhaps offers a batch to Raft, waits |
-//! | helper | offers what gathered while a handler was at it |
+//! | the network's, for a request | leaves it, perhaps offers a batch to Raft, or asks for a read's index |
+//! | helper | offers what gathered while another thread was at it |
 //!
 //! # Reading order
 //!

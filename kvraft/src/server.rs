@@ -57,7 +57,7 @@ pub struct Server<R, S: StateMachine> {
     state: Mutex<Guarded<S>>,
     /// The watcher waits here, for somebody to wait or for the end.
     somebody_waits: Condvar,
-    /// For what gathered while a handler was busy with Raft, and for what must not hold up others.
+    /// For what gathered while a thread was busy with Raft, and for what must not hold up others.
     helpers: Pool,
 }
 

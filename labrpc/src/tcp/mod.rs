@@ -56,18 +56,18 @@
 //! # The way of a call
 //! 1. The calling thread numbers the call, encodes its frame ([`frame`]), and writes it into the
 //!    socket itself. If another thread is writing just then, it leaves the frame for that to take
-//!    along (`connection.rs`). It waits.
-//! 2. The server has one reading thread for each connection. It takes all frames that are there
-//!    and wakes one thread of the pool for all of them; that sees to it that none waits for a
-//!    handler that blocks (`handlers.rs`).
-//! 3. The handler's thread writes the answer, in the same way.
-//! 4. The client's reading thread finds the caller by the call's number, and wakes it
-//!    (`client.rs`).
+//!    along (`connection.rs`). It waits, or has said what is to be done with the answer.
+//! 2. At the server one thread at a time reads the connection. It takes all frames that are there
+//!    and runs the calls itself; before one that may block, it has another thread come and go on
+//!    with the rest, and with reading (`handlers.rs`).
+//! 3. Whoever has the answer writes it, in the same way.
+//! 4. The client's reading thread finds the caller by the call's number, and wakes it; or does
+//!    itself what is to be done (`client.rs`).
 //!
-//! So a call passes four threads, two of them because it has to: whoever reads cannot know for
-//! whom. To fall asleep and be woken again is most of what a call costs; hence a caller without
-//! company, and a handler's thread when nothing is left to do, look around for a moment before
-//! they do.
+//! So a call changes threads twice within a process at most: before a call that blocks, off its own
+//! way, and to wake a caller who waits, for whoever reads cannot know for whom. To fall asleep and
+//! be woken again is most of what a call costs; hence a caller without company, and a reader that
+//! was brought a lone frame, look around for a moment before they do.
 //!
 //! # What a stranger may do
 //! Cost its own connection. Whatever bytes come, a frame is checked before anything is made of it,

@@ -12,7 +12,7 @@
 //! Everything goes through one place, `shared.rs`: take the lock, give the core one input, sort
 //! what it wants done, release the lock, do it. Nothing that can block happens under the lock: no
 //! call to a peer, no write to the disk, no handing over to the service, no sleep. So `get_state`,
-//! `start` and every handler get the lock at once, whatever hangs elsewhere.
+//! `start` and every request get the lock at once, whatever hangs elsewhere.
 //!
 //! The moment of a step is read under the lock, so that time never runs backwards for the core.
 //!
@@ -22,11 +22,11 @@
 //! |---|---|---|---|
 //! | ticker | the core's next deadline | `Tick` | `ticker.rs` |
 //! | disk writer | something to write, then the disk | `Persisted` | `writer.rs` |
-//! | applier | something committed, then the service | nothing | `applier.rs` |
+//! | applier | something that the service had no room for | nothing | `applier.rs` |
 //! | the service's own, in `snapshot` | the disk writer | `Node::compact` | `shared.rs` |
 //! | the service's own, in `read_index` or `transfer_leadership` | the core's answer | the question | `shared.rs` |
-//! | handler, one per request | the disk, the core's answer | `Request`, `Persisted` | `rpc.rs` |
-//! | caller, one per call | the peer | `Reply` | `rpc.rs` |
+//! | the network's, for a request | nothing, or the disk | `Request`, `Persisted` | `rpc.rs` |
+//! | the network's or a caller, for a reply | the peer | `Reply` | `rpc.rs` |
 //!
 //! **The ticker** sleeps until the deadline it last saw. A step that moves the deadline to an
 //! earlier time, as by becoming the leader, wakes it; one that moves it to a later time does not,
@@ -35,64 +35,66 @@
 //! **The writer** takes all updates that have come since it last looked, appends each to the
 //! journal as a record, and has the disk sync once (group commit). Every update has to get there,
 //! and in order, for each says what *changed*. While the disk works the server goes on; what it
-//! wants to say meanwhile the core holds back until the write is done. One thread at a time is at the
-//! disk: the writer, or a handler.
+//! wants to say meanwhile the core holds back until the write is done. One thread at a time is at
+//! the disk: the writer, or who brought a request.
 //!
-//! **The applier** has a place in the log and takes what comes after it, one committed entry at a
-//! time, when the service is ready for it: nothing is queued for a slow service but what is in the
-//! log anyway. If what comes next has been compacted, it takes the snapshot instead. The channel to
-//! the service is a rendezvous, so the send may take as long as the service likes; and the service
-//! may call this server meanwhile, which is why no lock is held.
+//! **Handing over.** What is committed goes to the service in the order of the log, one message at
+//! a time. Whoever's step moved the commit index does that, for as long as the channel to the
+//! service has room: no thread has to be woken for it. One thread at a time does; another that
+//! comes meanwhile goes, as its entries will be seen. Nothing is queued for a slow service but what
+//! is in the log anyway, and if what comes next has been compacted, the snapshot goes instead. When
+//! the channel is full, **the applier** goes on, and may take as long as the service likes; the
+//! service may call this server meanwhile, which is why no lock is held.
 //!
-//! **A handler** takes the core's answer from the step that its request was. If a write stands
-//! before the answer, the handler leaves a channel and blocks until it comes through. If nobody is at
-//! the disk, it does that write itself first, as it has to wait for it anyway: to have the writer woken,
-//! and to be woken by it, would take a follower about as long as half the write does.
+//! **A request** is given to the core by the thread that the network has for it. Most answers are
+//! there with the step. If a write stands before the answer, whoever makes that durable
+//! sends it; nobody waits for it. But if nobody is at the disk, the thread does that write itself,
+//! there and then: to have the writer woken would take a follower about as long as half the write
+//! does. (It tells the network first that it will block.)
 //!
-//! **A caller** waits for the reply to a call, brings it, and goes on with the call that follows from
-//! it: a chain of AppendEntries to one peer stays on one thread. The call itself leaves with the
-//! thread whose step wanted it, as to begin one does not block, on the network or over TCP. A call to a dead server may block for
-//! seconds, and heartbeats are due every 100 ms all the same, to that server too, so no call may
-//! wait for another: each call that the core wants beside that has a thread of its own. The threads
-//! come from a pool, and hardly ever does one have to be spawned. A call that fails is no input:
-//! the next heartbeat or election is the repetition.
+//! **A call** leaves with the thread whose step wanted it, as to begin one does not block, on the
+//! network or over TCP. Its reply is given to the core by the thread that reads it, over TCP. On
+//! the network a caller waits for it: a call to a dead server may block for seconds, and heartbeats
+//! are due every 100 ms all the same, to that server too, so each call has a caller of its own.
+//! They come from a pool, and hardly ever does one have to be spawned. A call that fails is no
+//! input: the next heartbeat or election is the repetition.
 //!
 //! # One command, from `start` to the service
 //!
-//! `start` has the core append it, and returns its index and term at once. The step leaves an
-//! update to the writer, sends the calls, and leaves their replies to callers. Followers' handlers
-//! have their cores compare and store, and write that. The reply comes back with a caller; as soon as a majority
-//! is durable that step moves the commit index, and wakes the applier. The followers' appliers
-//! follow with the next AppendEntries.
+//! `start` has the core append it, and returns its index and term at once. The step sends the
+//! calls, and leaves an update to the writer. At each follower the thread that brings the request
+//! has the core compare and store, and writes that. The replies come back; as soon as a majority is
+//! durable, the step moves the commit index, and its thread hands over. The followers hand over
+//! with the next AppendEntries.
 //!
 //! # One snapshot, from the service to the disk
 //!
-//! `snapshot` has the core forget what the snapshot covers, which leaves an update to the writer, and
-//! waits. The writer sees among what it takes that there is a new snapshot, this one or a leader's.
-//! So it appends none of it, but takes under the same lock *all* there is: hard state, snapshot,
-//! log. That covers every update so far, in whatever order they came, and replaces all that the disk
-//! had, at once. What comes later is appended behind it. When it is durable, `snapshot` returns, so
-//! that a service which looks at the size of the log next sees that it has shrunk.
+//! `snapshot` has the core forget what the snapshot covers, which leaves an update to the writer,
+//! and waits. The writer sees among what it takes that there is a new snapshot, this one or a
+//! leader's. So it appends none of it, but takes under the same lock *all* there is: hard state,
+//! snapshot, log. That covers every update so far, in whatever order they came, and replaces all
+//! that the disk had, at once. What comes later is appended behind it. When it is durable,
+//! `snapshot` returns, so that a service which looks at the size of the log next sees that it has
+//! shrunk.
 //!
 //! The same happens without a new snapshot when most of the journal is garbage (`writer.rs`): votes
 //! alone do not fill a disk.
 //!
 //! # Ends
 //!
-//! A crash ends every thread wherever it is, and needs nothing done here. (Most are unwound. Ticker,
-//! writer and applier, which mostly wait, are told of it where they do, and return: a simulated world
-//! that ends crashes every server, and unwinding costs more than many a test.) What the next
-//! incarnation finds is what the disk had when it happened; if that is not what a Raft server
-//! wrote, the server refuses to start. To begin again from nothing could mean a second vote in a
-//! term, or an entry less on a majority of disks, and that is what Raft must never do.
+//! A crash ends every thread wherever it is, and needs nothing done here. (Most are unwound.
+//! Ticker, writer and applier, which mostly wait, are told of it where they do, and return: a
+//! simulated world that ends crashes every server, and unwinding costs more than many a test.) What
+//! the next incarnation finds is what the disk had when it happened; if that is not what a Raft
+//! server wrote, the server refuses to start. To begin again from nothing could mean a second vote
+//! in a term, or an entry less on a majority of disks, and that is what Raft must never do.
 //!
 //! [`kill`](contract::RaftNode::kill) ends the threads one by one: ticker, writer and applier are
 //! woken and leave, idle callers too, the others when their call returns, whoever waits for a
-//! snapshot to be written goes, and the channels close on which handlers, reads and transfers wait.
-//! A handler then has no answer (if it is at the disk itself, once that write is done), and says
-//! just that: its reply is `None`, which the caller takes for a lost call. A made-up refusal would
-//! have to name a term and would claim that the logs differ; no answer at all claims nothing. A
-//! killed server keeps its term, but leads no longer.
+//! snapshot to be written goes, and the channels close on which reads and transfers wait. Requests
+//! that wait for an answer get none: their responders are dropped, and the caller hears that the
+//! call is lost. A made-up refusal would have to name a term and would claim that the logs differ;
+//! no answer at all claims nothing. A killed server keeps its term, but leads no longer.
 //!
 //! **A disk that fails** has the same end as `kill`. After a failed sync nobody knows what is on
 //! the disk, and no second try will tell; so the server says nothing any more, and whoever starts
@@ -102,8 +104,8 @@
 //!
 //! * Snapshots beside the running service, by copy-on-write: paper, section 7. A service makes them
 //!   as it likes; Raft has the bytes in memory, once, for as long as they are the newest.
-//! * A limit to callers: one waits for each heartbeat that a peer has not answered. If a call takes
-//!   7 s to fail, those are 70 with the labs' heartbeats, and 230 with a service's.
+//! * A limit to calls under way: there is one for each heartbeat that a peer has not answered. If a
+//!   call takes 7 s to fail, those are 70 with the labs' heartbeats, and 230 with a service's.
 
 mod applier;
 mod profile;

@@ -1,5 +1,5 @@
-//! The RPCs, in both directions: those of Figures 2 and 13 of the paper, the pre-vote, and the transfer
-//! of leadership.
+//! The RPCs, in both directions: those of Figures 2 and 13 of the paper, the pre-vote, and the
+//! transfer of leadership.
 //!
 //! | method | |
 //! |---|---|
