@@ -178,6 +178,13 @@ impl Model for Kv {
             (KvAction::Append(value), _) => format!("append {key} {}", quote(value)),
         }
     }
+
+    fn tell_state(&self, state: &KvValue) -> String {
+        match state {
+            KvValue::Shown(value) => quote(value),
+            KvValue::Hidden => "a value that no get shows".to_string(),
+        }
+    }
 }
 
 /// Whether a value is the beginning of one that was read. In the sorted outputs, those that begin

@@ -150,6 +150,11 @@
 //!   go to the general engine.
 //! * Pictures. Porcupine draws the furthest orders it found; here, a clash is told in words.
 
+// The tests in here share their histories with those beside.
+#[cfg(test)]
+extern crate self as linearizability;
+
+mod frontier;
 mod history;
 mod json;
 mod kv;

@@ -43,7 +43,7 @@ pub trait Model {
     /// What the machine remembers about one key.
     type State: Clone + Eq + Hash + Debug;
     /// What is asked for.
-    type Input: Debug;
+    type Input: PartialEq + Debug;
     /// What is answered.
     type Output: Ord + Debug;
 
@@ -94,6 +94,20 @@ pub trait Model {
             Some(output) => format!("{input:?} -> {output:?}"),
             None => format!("{input:?}"),
         }
+    }
+
+    /// A state in words.
+    fn tell_state(&self, state: &Self::State) -> String {
+        shorten(&format!("{state:?}"))
+    }
+}
+
+/// The beginning of a long text.
+fn shorten(text: &str) -> String {
+    const LENGTH: usize = 80;
+    match text.char_indices().nth(LENGTH) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text.to_string(),
     }
 }
 

@@ -18,8 +18,8 @@
 //!
 //! When the search fails, the furthest return it could not get past is the first moment at which
 //! the history was not linearizable any more: what had returned before has an order, and all
-//! orders were tried. The operation that returned there is the one to show. Others belong to the
-//! clash if the history becomes linearizable when their times are forgotten.
+//! orders were tried. The operation that returned there is the one to show; which others belong to
+//! the clash is found out by [`crate::shrink`].
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -88,19 +88,9 @@ pub(crate) struct Step<'a, M: Model> {
 }
 
 impl<'a, M: Model> Step<'a, M> {
-    fn of(op: &'a Operation<M::Input, M::Output>) -> Self {
+    pub(crate) fn of(op: &'a Operation<M::Input, M::Output>) -> Self {
         let output = op.outcome.as_ref().map(|o| &o.output);
         Self { input: &op.input, output, call: op.call(), ret: op.ret() }
-    }
-
-    /// The same operation after its call, or never.
-    pub(crate) fn without_return(&self) -> Self {
-        Self { output: None, ret: NEVER, ..*self }
-    }
-
-    /// The same operation at any time, or never.
-    pub(crate) fn without_times(&self) -> Self {
-        Self { call: i64::MIN, ..self.without_return() }
     }
 }
 
@@ -478,17 +468,17 @@ impl Taken {
 }
 
 /// States by number: equal states have equal numbers.
-struct Interned<S> {
+pub(crate) struct Interned<S> {
     numbers: HashMap<S, u32>,
     states: Vec<S>,
 }
 
 impl<S: Clone + Eq + Hash> Interned<S> {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { numbers: HashMap::new(), states: Vec::new() }
     }
 
-    fn number(&mut self, state: S) -> u32 {
+    pub(crate) fn number(&mut self, state: S) -> u32 {
         if let Some(&number) = self.numbers.get(&state) {
             return number;
         }
@@ -498,7 +488,7 @@ impl<S: Clone + Eq + Hash> Interned<S> {
         number
     }
 
-    fn get(&self, number: u32) -> &S {
+    pub(crate) fn get(&self, number: u32) -> &S {
         &self.states[number as usize]
     }
 }

@@ -101,6 +101,17 @@ pub(crate) fn tell<M: Model>(
     format!("#{id} client {}: {what}, called at {:?}, {end}", op.client, time(op.call_ns))
 }
 
+/// Who did what, in half a sentence.
+pub(crate) fn who<M: Model>(
+    model: &M,
+    history: &[Operation<M::Input, M::Output>],
+    id: usize,
+) -> String {
+    let op = &history[id];
+    let what = model.tell(&op.input, op.outcome.as_ref().map(|o| &o.output));
+    format!("client {}'s {what} (#{id})", op.client)
+}
+
 /// A time as people read it.
 fn time(ns: u64) -> Duration {
     Duration::from_nanos(ns)

@@ -3,8 +3,7 @@
 use super::Block;
 use super::span::NOBODY;
 use crate::kv::{Kv, KvAction, KvOperation};
-use crate::model::Model;
-use crate::verdict::{Clash, quote};
+use crate::verdict::{self, Clash, quote};
 
 /// Why the operations on a key have no order. Operations are given by their index in the history.
 #[derive(Clone, Copy, Debug)]
@@ -58,9 +57,7 @@ fn is_get(history: &[KvOperation], id: u32) -> bool {
 
 /// Who did what, in half a sentence.
 fn who(history: &[KvOperation], id: u32) -> String {
-    let op = &history[id as usize];
-    let what = Kv.tell(&op.input, op.outcome.as_ref().map(|o| &o.output));
-    format!("client {}'s {what} (#{id})", op.client)
+    verdict::who(&Kv, history, id as usize)
 }
 
 fn unexplained(history: &[KvOperation], get: u32, at: usize) -> String {

@@ -1,6 +1,8 @@
 //! Random histories, and a checker too simple to be wrong.
 #![allow(dead_code)]
 
+pub(crate) mod long;
+
 use std::collections::BTreeMap;
 
 use linearizability::{KvAction, KvInput, KvOperation, Operation};
