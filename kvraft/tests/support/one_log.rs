@@ -55,6 +55,8 @@ struct State {
     /// Whether entries that a snapshot covers are thrown away.
     compacting: bool,
     start_takes: Duration,
+    /// Neither `start` nor `read_index` returns.
+    stalled: bool,
     read_index: ReadIndex,
     starts: u64,
     /// How often confirmation was asked for, and how often of a leader.
@@ -80,6 +82,7 @@ impl OneLog {
             snapshot: (0, Vec::new()),
             compacting: false,
             start_takes: Duration::ZERO,
+            stalled: false,
             read_index: ReadIndex::Unsupported,
             starts: 0,
             read_indexes: 0,
@@ -150,6 +153,11 @@ impl OneLog {
 
     pub(crate) fn set_start_takes(&self, takes: Duration) {
         self.change(|state| state.start_takes = takes);
+    }
+
+    /// Has `start` and `read_index` take until this is taken back.
+    pub(crate) fn stall(&self, stalled: bool) {
+        self.change(|state| state.stalled = stalled);
     }
 
     pub(crate) fn set_read_index(&self, read_index: ReadIndex) {
@@ -251,6 +259,12 @@ pub(crate) struct OneLogNode {
 }
 
 impl OneLogNode {
+    fn wait_while_stalled(&self) {
+        while self.log.look(|state| state.stalled) && !*self.killed.lock() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn run(&self, apply: &Sender<ApplyMsg>) {
         let mut applied = self.log.covered(self.me);
         while let Some(message) = self.wait_for_message(applied) {
@@ -331,6 +345,7 @@ impl RaftNode for OneLogNode {
         if !takes.is_zero() {
             thread::sleep(takes);
         }
+        self.wait_while_stalled();
         self.log.change(|state| {
             if state.leader != Some(self.me) {
                 return None;
@@ -369,6 +384,7 @@ impl RaftNode for OneLogNode {
             ReadIndex::NotReady => Err(ReadIndexError::NotReady),
             ReadIndex::After(takes) => {
                 thread::sleep(takes);
+                self.wait_while_stalled();
                 Ok(committed)
             }
         }
