@@ -52,7 +52,7 @@ mod process;
 pub mod runner;
 mod server;
 
-pub use cluster::{AGREED_WITHIN, Cluster, LEADER_WITHIN, Summary, Waits};
+pub use cluster::{AGREED_WITHIN, Cluster, LEADER_WITHIN, OutOfTurn, Summary, Waits};
 pub use disk::{DiskFaults, ServerDisk};
 pub use kv::{KvClient, KvCluster, KvSetup};
 pub use oracle::Oracle;

@@ -84,6 +84,10 @@ fn generic(kv: &KvCluster, trouble: Trouble) {
         if trouble.crashes {
             troubles.push(spawn_until(kv, &over, round, crash_and_restart));
         }
+        // Under partitions a leader without a majority may have to keep a lot.
+        if !trouble.partitions && labrt::in_simulation() {
+            troubles.push(watch_sizes(kv, &over));
+        }
         sleep(ROUND);
         over.store(true, Ordering::Release);
         join_all(troubles);
@@ -98,6 +102,19 @@ fn generic(kv: &KvCluster, trouble: Trouble) {
         read_all(kv, keys);
         kv.check_sizes();
     }
+}
+
+/// Looks at the sizes all the time until `over`: a server may not put off its snapshots until it has
+/// less to do. (In virtual time. How much a server gets done in a second of real time depends on
+/// the machine.)
+fn watch_sizes(kv: &KvCluster, over: &Arc<AtomicBool>) -> JoinHandle<()> {
+    let (kv, over) = (kv.clone(), Arc::clone(over));
+    thread::spawn(move || {
+        while !over.load(Ordering::Acquire) {
+            kv.check_sizes();
+            sleep(ms(50));
+        }
+    })
 }
 
 /// Loss and delays as in the labs, for servers and clients.

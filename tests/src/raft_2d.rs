@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use harness::runner::TestCase;
-use harness::{Cluster, CrashPoint, ServicePolicy};
+use harness::{Cluster, CrashPoint, OutOfTurn, ServicePolicy};
 use labrpc::Faults;
 use labrt::random::{self, RngExt};
 use labrt::thread::sleep;
@@ -245,7 +245,7 @@ fn install_late(cluster: &Cluster) {
         request_delay: Duration::ZERO..ms(250),
         ..Faults::reliable().with_long_delays()
     };
-    confirm_to_leader_then_outlive_it(cluster, &late, 0);
+    confirm_to_leader_then_outlive_it(cluster, &late, 0, |snapshots| snapshots.late);
 }
 
 fn install_twice(cluster: &Cluster) {
@@ -255,17 +255,24 @@ fn install_twice(cluster: &Cluster) {
         request_delay: Duration::ZERO..ms(100),
         ..Faults::reliable().with_long_delays()
     };
-    confirm_to_leader_then_outlive_it(cluster, &twice, 500_000);
+    confirm_to_leader_then_outlive_it(cluster, &twice, 500_000, |snapshots| snapshots.repeated);
 }
 
 /// In each round a follower needs a snapshot of a leader that has no other follower, over a link
 /// with `faults`, and confirms entries after it, with a chance to crash on the way. Then the leader
 /// is gone: what the follower had confirmed must still be there, since the third server has
-/// nothing of it.
-fn confirm_to_leader_then_outlive_it(cluster: &Cluster, faults: &Faults, crash_ppm: u32) {
+/// nothing of it. There are at least twelve rounds, and at most thrice as many: until a snapshot has
+/// arrived out of turn, in the way that `count` counts.
+fn confirm_to_leader_then_outlive_it(
+    cluster: &Cluster,
+    faults: &Faults,
+    crash_ppm: u32,
+    count: fn(OutOfTurn) -> u64,
+) {
     let mut script = cluster.script();
     cluster.set_service_policy(&ServicePolicy::snapshot_every(5));
-    for _ in 0..12 {
+    let is_shown = || count(cluster.snapshots_out_of_turn()) > 0;
+    for _ in (0..36).take_while(|&round| round < 12 || !is_shown()) {
         let leader = leader_of(cluster);
         let [follower, other] = others(cluster, leader);
         cluster.disconnect(follower);
@@ -286,6 +293,7 @@ fn confirm_to_leader_then_outlive_it(cluster: &Cluster, faults: &Faults, crash_p
         cluster.heal_link(leader, follower);
         agree_without(cluster, leader, other);
     }
+    assert!(is_shown(), "every snapshot arrived once and in its turn: this run shows nothing");
 }
 
 /// A leader is cut off with entries that nobody else has, more than the others agree on meanwhile.

@@ -5,6 +5,7 @@
 
 mod agreement;
 mod election;
+mod snapshots;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -25,6 +26,8 @@ use crate::process::{ProcessServer, Site};
 use crate::server::{Kind, LocalServer, RaftKind, ServerHandle, ServicePolicy, Surroundings};
 pub use agreement::AGREED_WITHIN;
 pub use election::LEADER_WITHIN;
+pub use snapshots::OutOfTurn;
+use snapshots::Snapshots;
 
 /// How often the monitor looks at servers, and for locks that are held too long.
 const MONITOR_EVERY: Duration = Duration::from_millis(250);
@@ -39,6 +42,7 @@ pub struct Cluster {
     oracle: Arc<Oracle>,
     crashes: Arc<Crashes>,
     tally: Arc<Shared<Tally>>,
+    snapshots: Arc<Shared<Snapshots>>,
     started: Duration,
 }
 
@@ -162,6 +166,7 @@ impl Cluster {
             oracle,
             crashes,
             tally: Arc::default(),
+            snapshots: Arc::default(),
             started: time::world_time(),
         };
         cluster.set_arbitrary_clocks();
@@ -187,8 +192,10 @@ impl Cluster {
     /// After every message that a server handled or got back, the oracle looks at it.
     fn watch_messages(&self) {
         let crashes = Arc::clone(&self.crashes);
+        let snapshots = Arc::clone(&self.snapshots);
         let servers: Vec<_> = self.servers.iter().map(Arc::downgrade).collect();
         self.network.set_hook(move |message| {
+            snapshots.with(|snapshots| snapshots.note(message));
             let changed = match message.stage {
                 labrpc::Stage::Answered => Some(message.to),
                 labrpc::Stage::Replied => Some(message.from),
@@ -307,6 +314,12 @@ impl Cluster {
     /// The most bytes that a snapshot on a server's disk has.
     pub fn largest_snapshot(&self) -> usize {
         self.servers.iter().map(|server| server.snapshot_size()).max().unwrap_or_default()
+    }
+
+    /// How many snapshots have arrived late at a server, or again. A server's own messages alone
+    /// tell, so this holds for any Raft.
+    pub fn snapshots_out_of_turn(&self) -> OutOfTurn {
+        self.snapshots.with(|snapshots| snapshots.out_of_turn())
     }
 
     /// The faults that the network has when nothing is set.

@@ -24,7 +24,7 @@ pub(crate) use kind::{Kind, KvKind, RaftKind, Role, Seat};
 pub(crate) use local::LocalServer;
 pub(crate) use program::{Call, Program, Request, Response};
 pub use service::ServicePolicy;
-pub(crate) use service::Snapshot;
+pub(crate) use service::{SNAPSHOT_MARK, Snapshot};
 pub(crate) use witness::Witness;
 
 /// The server is dead, or died before it answered.

@@ -50,9 +50,18 @@ pub(crate) struct Snapshot {
     pub(crate) commands: Vec<Option<Vec<u8>>>,
 }
 
+/// What a snapshot begins with: so it is known again in a message.
+pub(crate) const SNAPSHOT_MARK: &[u8] = b"<snapshot of the commands>";
+
 impl Snapshot {
     fn encode(&self) -> Vec<u8> {
-        labgob::encode(self).expect("commands in memory can be encoded")
+        let snapshot = labgob::encode(self).expect("commands in memory can be encoded");
+        [SNAPSHOT_MARK, &snapshot].concat()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let snapshot = bytes.strip_prefix(SNAPSHOT_MARK).ok_or("it does not begin like one")?;
+        labgob::decode(snapshot).map_err(|error| error.to_string())
     }
 }
 
@@ -119,7 +128,7 @@ impl LogService {
     /// Takes a snapshot's state for its own. Raft says which index it stands for, or it is the
     /// disk's.
     fn install(&mut self, bytes: &[u8], index: Option<Index>) {
-        match labgob::decode::<Snapshot>(bytes) {
+        match Snapshot::decode(bytes) {
             Ok(snapshot) => {
                 let index = index.unwrap_or(snapshot.index);
                 self.witness.note_installed(index, &snapshot);
