@@ -93,7 +93,8 @@ fn tell(text: &str) {
     println!("{:6.3} s  {text}", time::world_time().as_secs_f64());
 }
 
-fn story() -> Result<(), Box<dyn Error>> {
+/// Who has the lock in the end.
+fn story() -> Result<Option<String>, Box<dyn Error>> {
     let network = Network::new(SERVERS + 2);
     let servers = (0..SERVERS).map(|me| start(&network, me)).collect::<Result<Vec<_>, _>>()?;
     let mut alice = Client::<Lock>::new(ends(&network, ALICE));
@@ -125,12 +126,23 @@ fn story() -> Result<(), Box<dyn Error>> {
     let done = alice.execute(Command::Release("Alice".to_string()))?;
     tell(&format!("Alice releases the lock: {done}"));
     waiting.join().map_err(|_| "Bob crashed")??;
-    tell(&format!("Alice asks who holds it: {:?}", alice.query(())?));
+    let holder = alice.query(())?;
+    tell(&format!("Alice asks who holds it: {holder:?}"));
     alice.close();
-    Ok(())
+    Ok(holder)
+}
+
+fn run(seed: u64) -> Result<Option<String>, Box<dyn Error>> {
+    let outcome = sim::run(&sim::Config::new(seed), || story().map_err(|error| error.to_string()));
+    Ok(outcome.result.map_err(|failure| failure.to_string())??)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let outcome = sim::run(&sim::Config::new(7), || story().map_err(|error| error.to_string()));
-    Ok(outcome.result.map_err(|failure| failure.to_string())??)
+    run(7).map(drop)
+}
+
+#[test]
+fn the_lock_survives_the_crash_of_a_leader() -> Result<(), Box<dyn Error>> {
+    assert_eq!(run(7)?, Some("Bob".to_string()));
+    Ok(())
 }

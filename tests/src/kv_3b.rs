@@ -94,6 +94,12 @@ pub const CASES: &[TestCase] = &[
             "Raft §7; dissertation §6.3",
         )
         .worth(5),
+    TestCase::ours_kv("snapshot_under_load_3B", 3, clients(20), kv_load::no_trouble)
+        .claims(
+            "servers that are never idle take their snapshots all the same",
+            "Raft §7: when to snapshot",
+        )
+        .worth(3),
     TestCase::ours_kv("swarm_3B", 5, clients(6), swarm_of_faults)
         .claims(
             "every fault at once, as strong as this run's seed says, shows no client anything but \

@@ -84,8 +84,8 @@ fn generic(kv: &KvCluster, trouble: Trouble) {
         if trouble.crashes {
             troubles.push(spawn_until(kv, &over, round, crash_and_restart));
         }
-        // Under partitions a leader without a majority may have to keep a lot.
-        if !trouble.partitions && labrt::in_simulation() {
+        // A leader without a majority may have to keep a lot.
+        if !trouble.partitions && !trouble.crashes && labrt::in_simulation() {
             troubles.push(watch_sizes(kv, &over));
         }
         sleep(ROUND);

@@ -40,6 +40,14 @@ impl<S: StateMachine> Cluster<OneLogNode, S> {
     }
 }
 
+impl<S: StateMachine> Cluster<raft::Raft, S> {
+    /// On our Raft.
+    pub(crate) fn on_raft(servers: usize, clients: usize, config: Config) -> Self {
+        let make = |me, peers, disk, apply| raft::Raft::make(peers, me, disk, apply);
+        Self::new(servers, clients, config, make)
+    }
+}
+
 impl<R: RaftNode, S: StateMachine> Cluster<R, S> {
     fn new(
         servers: usize,
