@@ -4,17 +4,18 @@
 //! cargo bench -p tests --bench pass
 //! ```
 //!
-//! Everything runs on one OS thread at a time and hardly waits for anything, so wall-clock time
-//! stands for CPU time; of several passes the fastest is the least disturbed.
+//! Times are CPU times of the process; of several passes the fastest is the least disturbed. How long
+//! messages take is virtual, and is printed: it decides how many a test has time for.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use corosensei::Coroutine;
-use harness::Summary;
 use harness::runner::{Implementation, TestCase, simulate};
-use labrt::sim::Config;
-use labrt::time::Instant;
+use harness::{Cluster, KvCluster, KvSetup, Summary};
+use labrpc::Faults;
+use labrt::sim::{self, Config};
+use rustix::time::{ClockId, clock_gettime};
 
 const OURS: Implementation =
     Implementation::new().raft::<raft::Raft>().kv::<kvraft::KvServer<raft::Raft>>();
@@ -25,6 +26,7 @@ const SWITCHES: u64 = 2_000_000;
 fn main() {
     let yardstick = (0..PASSES).map(|_| yardstick()).fold(f64::INFINITY, f64::min);
     println!("yardstick, a bare coroutine's switch and back: {:.1} ns", yardstick * 1e9);
+    print_latencies();
     let cases = tests::SUITES.iter().copied().flatten().filter(|case| case.concerns(&OURS));
     let costs: Vec<(&TestCase, Cost)> = cases
         .map(|case| {
@@ -43,6 +45,33 @@ fn main() {
         let group = costs.iter().filter(|(case, _)| of_group(case)).map(|(_, cost)| *cost);
         group.fold(Cost::default(), Cost::and).print(name, yardstick);
     }
+}
+
+/// What a message takes, unless a test sets something else.
+fn print_latencies() {
+    let raft = || Cluster::new::<raft::Raft>(1).usual_faults().clone();
+    let service = || {
+        let kv = KvCluster::new::<kvraft::KvServer<raft::Raft>>(1, KvSetup::default());
+        kv.servers.usual_faults().clone()
+    };
+    for (what, usual) in [("2", drawn(raft)), ("3", drawn(service))] {
+        let Faults { request_delay, reply_delay, .. } = usual;
+        println!(
+            "{what}: a request takes {request_delay:?}, a reply {reply_delay:?} of virtual time, \
+             drawn for each"
+        );
+    }
+}
+
+fn drawn(usual: impl FnOnce() -> Faults + Send + 'static) -> Faults {
+    let outcome = sim::run(&Config::new(1), usual);
+    outcome.result.unwrap_or_else(|failure| panic!("a cluster starts: {failure}"))
+}
+
+/// CPU time of this process so far.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 /// What one or several tests took.
@@ -84,10 +113,10 @@ impl Cost {
 /// The fastest of several runs of seed 1.
 fn fastest(case: &'static TestCase) -> Cost {
     let run = |_| {
-        let started = Instant::now();
+        let started = cpu_time();
         let outcome = simulate(case, OURS, &Config::new(1));
         let summary = outcome.result.unwrap_or_else(|failure| panic!("{}: {failure}", case.name));
-        Cost::new(started.elapsed(), &summary)
+        Cost::new(cpu_time() - started, &summary)
     };
     (0..PASSES).map(run).min_by_key(|cost| cost.time).unwrap_or_default()
 }
@@ -101,11 +130,11 @@ fn yardstick() -> f64 {
     };
     let mut coroutines: Vec<Coroutine<(), (), ()>> =
         (0..50).map(|_| Coroutine::new(forever)).collect();
-    let started = Instant::now();
+    let started = cpu_time();
     for number in 0..SWITCHES as usize {
         black_box(coroutines[number % 50].resume(()));
     }
-    let time = started.elapsed();
+    let time = cpu_time() - started;
     coroutines.iter_mut().for_each(Coroutine::force_unwind);
     time.as_secs_f64() / SWITCHES as f64
 }

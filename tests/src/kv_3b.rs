@@ -94,7 +94,7 @@ pub const CASES: &[TestCase] = &[
             "Raft §7; dissertation §6.3",
         )
         .worth(5),
-    TestCase::ours_kv("snapshot_under_load_3B", 3, clients(20), kv_load::no_trouble)
+    TestCase::ours_kv("snapshot_under_load_3B", 3, clients(20), snapshot_under_load)
         .claims(
             "servers that are never idle take their snapshots all the same",
             "Raft §7: when to snapshot",
@@ -161,6 +161,23 @@ fn snapshot_size(kv: &KvCluster) {
     kv.check_sizes();
     let size = kv.servers.largest_snapshot();
     assert!(size <= SNAPSHOT_MAX, "a snapshot of one key has {size} bytes, of {SNAPSHOT_MAX}");
+}
+
+/// Among servers, messages take longer than a client takes to call again: so at every moment
+/// somebody waits for an answer. Sizes are looked at all along.
+fn snapshot_under_load(kv: &KvCluster) {
+    let delay = ms(10)..ms(30);
+    let slow = Faults {
+        request_delay: delay.clone(),
+        reply_delay: delay,
+        ..kv.servers.usual_faults().clone()
+    };
+    for from in 0..kv.servers.len() {
+        for to in (0..kv.servers.len()).filter(|&to| to != from) {
+            kv.servers.network().set_faults(from, to, &slow);
+        }
+    }
+    kv_load::no_trouble(kv);
 }
 
 /// Two clients wait at a leader in a minority while two others, where the majority is, do so much
