@@ -30,6 +30,8 @@ pub(crate) struct Shape {
     pub(crate) unique: bool,
     /// In percent: how many histories are changed after they were made.
     pub(crate) spoiled: u32,
+    /// At most so many changes each.
+    pub(crate) changes: u32,
 }
 
 impl Shape {
@@ -43,6 +45,7 @@ impl Shape {
             unknown: [0, 10, 40][random.random_range(0..3)],
             unique: random.random_bool(0.5),
             spoiled: 75,
+            changes: 3,
         }
     }
 }
@@ -62,7 +65,7 @@ pub(crate) fn history(random: &mut Random, shape: &Shape) -> Vec<KvOperation> {
     }
     let mut history: Vec<_> = planned.into_iter().map(|(_, op)| op).collect();
     if random.random_range(0..100) < shape.spoiled {
-        (0..random.random_range(1..=3)).for_each(|_| spoil(random, &mut history));
+        (0..random.random_range(1..=shape.changes)).for_each(|_| spoil(random, &mut history));
     }
     history.sort_by_key(|op| op.call_ns);
     history
