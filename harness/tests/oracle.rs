@@ -213,6 +213,7 @@ fn snapshot(at: u64, of: u64, commands: &[u8]) -> ApplyMsg {
     let commands: Vec<Option<Vec<u8>>> =
         commands.iter().map(|&command| Some(vec![command])).collect();
     let snapshot = labgob::encode(&(of, commands)).expect("it can be encoded");
+    let snapshot = [b"<snapshot of the commands>".as_slice(), &snapshot].concat();
     ApplyMsg::Snapshot { index: at, term: 1, snapshot }
 }
 
