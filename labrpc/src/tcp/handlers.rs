@@ -32,7 +32,7 @@ use crate::service::Handler;
 const FLUSH_BYTES: usize = 64 * 1024;
 
 /// So many answers are written, that the caller is busy while the next ones are made.
-const FLUSH_ANSWERS: usize = 32;
+const FLUSH_ANSWERS: usize = 64;
 
 /// What a server offers, and with whose threads.
 pub(super) struct Offer {
