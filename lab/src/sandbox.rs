@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::geteuid;
 
-use crate::refusal::{Refusal, because};
+use crate::refusal::Refusal;
 
 /// The user that untrusted code runs as, if we are root: `nobody`, as everywhere.
 const NOBODY: u32 = 65_534;
@@ -97,6 +97,9 @@ impl Sandbox {
 #[cfg(target_os = "linux")]
 pub(crate) fn refuse_calls() -> Result<(), Refusal> {
     use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+
+    use crate::refusal::because;
+
     let reaching = [
         libc::SYS_ptrace,
         libc::SYS_process_vm_readv,

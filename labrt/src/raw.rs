@@ -295,7 +295,13 @@ pub unsafe extern "C" fn CCRandomGenerateBytes(buffer: *mut libc::c_void, length
 
 /// The OS thread that called [`this_thread`], for reading its CPU clock from elsewhere.
 #[derive(Clone, Copy)]
-pub(crate) struct OsThread(libc::pthread_t);
+pub(crate) struct OsThread(
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "no thread has a clock there")
+    )]
+    libc::pthread_t,
+);
 
 // SAFETY: a thread's id is a plain number that may be passed around; it is used for reading the
 // thread's CPU clock alone, and only while that thread is registered as running a world.
