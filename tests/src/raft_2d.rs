@@ -20,7 +20,8 @@ use labrt::thread::sleep;
 
 use crate::raft_2c::{crash_by_plan, fail_disks};
 use crate::script::{
-    agree_without, crash, disconnect, leader_of, ms, must_elect, others, revive, secs, start_many,
+    agree_without, crash, disconnect, is_so_within, leader_of, ms, must_elect, others, revive,
+    secs, start_many,
 };
 use crate::{power_loss, swarm};
 
@@ -319,12 +320,12 @@ fn install_over_other_tail(cluster: &Cluster) {
         let last = cluster.agree(2);
         cluster.connect(deposed);
         cluster.wait(last, 3, None);
-        sleep(ms(50));
-        let size = cluster.server(deposed).raft_state_size();
+        let size = || cluster.server(deposed).raft_state_size();
         assert!(
-            size < RAFT_STATE_MAX,
-            "S{deposed} has installed the snapshot of index {last}, and its Raft still keeps \
-             {size} bytes beside it: its log had another term there, and nothing of it counts"
+            is_so_within(secs(10), || size() < RAFT_STATE_MAX),
+            "S{deposed} has installed the snapshot of index {last}, and its Raft still keeps {} \
+             bytes beside it: its log had another term there, and nothing of it counts",
+            size()
         );
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use harness::{Cluster, CrashPlan, CrashPoint, LEADER_WITHIN};
 use labrt::random::{RngExt, Stream};
 use labrt::thread::{JoinHandle, sleep};
+use labrt::time::Instant;
 
 /// The time in which the labs allow for an election.
 pub(crate) const ELECTION: Duration = secs(1);
@@ -94,6 +95,15 @@ pub(crate) fn agree_without(cluster: &Cluster, leader: usize, back: usize) {
     cluster.agree(2);
     cluster.connect(leader);
     cluster.agree(3);
+}
+
+/// Waits until it is so, for at most `limit`; whether it was.
+pub(crate) fn is_so_within(limit: Duration, is_so: impl Fn() -> bool) -> bool {
+    let started = Instant::now();
+    while !is_so() && started.elapsed() < limit {
+        sleep(ms(10));
+    }
+    is_so()
 }
 
 /// Has a server elected whose log allows it, and whose requests alone arrive.
