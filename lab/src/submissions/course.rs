@@ -21,7 +21,8 @@ use crate::limits::Limits;
 use crate::record::USUAL_TARGET;
 use crate::refusal::{Refusal, because};
 use crate::sandbox::Sandbox;
-use crate::worker::{self, Stop};
+use crate::stop::Stop;
+use crate::worker;
 use crate::workspace;
 
 /// Files of one submission, and their bytes.
@@ -227,7 +228,10 @@ fn run_limited(mut cargo: Command, most: Allowance, stop: &Stop) -> Result<Built
     let ended = worker::wait(&mut child, most.time, most.together, stop);
     Ok(match ended.map_err(because(what()))?.status() {
         Ok(status) if status.success() => Built::Yes(text(&mut messages)),
-        Ok(_) => Built::No(text(&mut said)),
+        Ok(status) => {
+            stop.hear(status);
+            Built::No(text(&mut said))
+        }
         Err(why) => Built::No(format!("building it takes too much: {why}")),
     })
 }

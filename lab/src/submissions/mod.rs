@@ -38,9 +38,10 @@ use crate::sandbox::{self, Sandbox, TMP_BYTES};
 use crate::say::say;
 use crate::scoreboard::{points, rule_in_words, scoreboard};
 use crate::selection;
+use crate::stop::{STOPPED_EXIT_STATUS, Stop};
 use crate::targets;
 use crate::together;
-use crate::worker::{How, STOPPED_EXIT_STATUS, Stop};
+use crate::worker::How;
 use course::{Allowance, Built, Course};
 use table::{Row, Table};
 
