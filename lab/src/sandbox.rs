@@ -107,10 +107,26 @@ pub(crate) fn refuse_calls() -> Result<(), Refusal> {
     let no_way = || "code cannot be kept from calls that lead out of its place on this machine";
     let machine = std::env::consts::ARCH.try_into().map_err(because(no_way()))?;
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let rules = reaching.into_iter().chain(hiding).map(|call| (call, Vec::new())).collect();
+    let refused_calls = reaching.into_iter().chain(hiding).flat_map(numbers);
+    let rules = refused_calls.map(|call| (call, Vec::new())).collect();
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, machine);
     let program: Result<BpfProgram, _> = filter.and_then(TryInto::try_into);
     apply_filter(&program.map_err(because(no_way()))?).map_err(because(no_way()))
+}
+
+/// A call's number, and those that it has in x32: an x86-64 kernel may take both, and a filter does not
+/// know one from the other.
+#[cfg(target_os = "linux")]
+fn numbers(call: i64) -> Vec<i64> {
+    const X32: i64 = 0x4000_0000;
+    let own = match call {
+        _ if cfg!(not(target_arch = "x86_64")) => return vec![call],
+        libc::SYS_ptrace => 521,
+        libc::SYS_process_vm_readv => 539,
+        libc::SYS_process_vm_writev => 540,
+        call => call,
+    };
+    vec![call, own | X32]
 }
 
 /// Whether code can be locked in here.

@@ -75,6 +75,20 @@ fn what_is_locked_in_has_no_memory_but_that_of_its_processes() {
     assert_eq!(text, "-1 -1", "{errors}");
 }
 
+/// Where the kernel has no second table of calls, it would say that there is no such function.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn what_is_locked_in_does_not_get_around_it_by_the_numbers_of_x32() {
+    const X32: u32 = 0x4000_0000;
+    // ptrace, process_vm_readv, process_vm_writev, pidfd_getfd, memfd_create
+    let calls = [521, 539, 540, 438, 319].map(|number| (X32 + number).to_string()).join(", ");
+    let attack =
+        format!("foreach my $call ({calls}) {{ syscall($call, 0, 0, 0, 0); print \"$!\\n\" }}");
+    let limits = ["limited", "--memory", "2000000000", "--locked-in", "--"];
+    let (text, errors, _) = said(lab(&limits).args(["/usr/bin/perl", "-e", &attack]));
+    assert_eq!(text, "Operation not permitted\n".repeat(5), "{errors}");
+}
+
 #[test]
 fn what_makes_no_sense_is_refused() {
     let folder = TempDir::new().expect("there is room");
