@@ -7,6 +7,8 @@
 //! its report.
 
 use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -58,6 +60,7 @@ impl Sandbox {
     }
 
     /// The program that locks in, and its arguments; those of the program to be locked in follow.
+    /// It does them in their order: what comes later lies over what came before.
     pub(crate) fn arguments(&self, folder: &Path) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
         let mut add = |words: &[&dyn AsRef<std::ffi::OsStr>]| {
@@ -84,6 +87,22 @@ impl Sandbox {
         self.writable.iter().for_each(|path| add(&[&"--bind", path, path]));
         add(&[&"--chdir", &folder, &"--"]);
         arguments
+    }
+
+    /// Starts a program here that does nothing. Gives what bubblewrap says if it cannot.
+    ///
+    /// # Errors
+    /// If bubblewrap cannot be started.
+    pub(crate) fn complaint(&self, folder: &Path) -> io::Result<Option<String>> {
+        let arguments = self.arguments(folder);
+        let mut command = Command::new(&arguments[0]);
+        command.args(&arguments[1..]).arg("/bin/true").stdin(Stdio::null());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        let output = command.output()?;
+        let said = || String::from_utf8_lossy(&output.stderr).trim().to_string();
+        Ok((!output.status.success()).then(said))
     }
 }
 
@@ -135,14 +154,10 @@ fn numbers(call: i64) -> Vec<i64> {
 /// If not: says what is missing.
 pub(crate) fn check() -> Result<(), Refusal> {
     let sandbox = Sandbox { proc: true, ..Sandbox::default() };
-    let arguments = sandbox.arguments(Path::new("/"));
-    let mut command = Command::new(&arguments[0]);
-    command.args(&arguments[1..]).arg("/bin/true").stdin(Stdio::null());
-    match command.output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(Refusal(format!(
-            "bubblewrap cannot lock code in on this machine, and nothing else may run submissions: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
+    match sandbox.complaint(Path::new("/")) {
+        Ok(None) => Ok(()),
+        Ok(Some(said)) => Err(Refusal(format!(
+            "bubblewrap cannot lock code in on this machine, and nothing else may run submissions: {said}"
         ))),
         Err(_) => Err(Refusal::new(
             "submissions are run locked in, by bubblewrap, which is not installed: on Debian and \
