@@ -2,7 +2,8 @@
 //!
 //! Inside there is no network, no process but its own, no home, no file but the system's and those
 //! that are named, all of them read-only, and a small `/tmp` that goes with it: whatever is written
-//! there, no disk gets full. When its first process ends, all that it started ends. And no process
+//! there, no disk gets full, and no memory either, for it cannot make a place of its own, in which it
+//! could mount what it likes. When its first process ends, all that it started ends. And no process
 //! reaches into another one ([`reach_into_no_other`]): the one that runs code under test also holds
 //! its report.
 
@@ -67,6 +68,8 @@ impl Sandbox {
             arguments.extend(words.iter().map(|word| word.as_ref().to_os_string()));
         };
         add(&[&"bwrap", &"--unshare-all", &"--die-with-parent", &"--new-session"]);
+        // Who has a user namespace is root there, and mounts a /tmp of any size.
+        add(&[&"--unshare-user", &"--disable-userns"]);
         add(&[&"--ro-bind", &"/usr", &"/usr", &"--dev", &"/dev", &"--remount-ro", &"/dev"]);
         add(&[&"--size", &TMP_BYTES.to_string(), &"--tmpfs", &"/dev/shm"]);
         if self.proc {
@@ -85,6 +88,8 @@ impl Sandbox {
             add(&[&"--ro-bind", content, place]);
         }
         self.writable.iter().for_each(|path| add(&[&"--bind", path, path]));
+        // What all of this is mounted on is a tmpfs, as large as half of the machine's memory.
+        add(&[&"--remount-ro", &"/"]);
         add(&[&"--chdir", &folder, &"--"]);
         arguments
     }
@@ -157,11 +162,53 @@ pub(crate) fn check() -> Result<(), Refusal> {
     match sandbox.complaint(Path::new("/")) {
         Ok(None) => Ok(()),
         Ok(Some(said)) => Err(Refusal(format!(
-            "bubblewrap cannot lock code in on this machine, and nothing else may run submissions: {said}"
+            "bubblewrap, of which it takes 0.8 or later, cannot lock code in on this machine, and nothing \
+             else may run submissions: {said}"
         ))),
         Err(_) => Err(Refusal::new(
             "submissions are run locked in, by bubblewrap, which is not installed: on Debian and \
              Ubuntu, apt-get install bubblewrap",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a shell says that is locked in.
+    fn said(sandbox: &Sandbox, script: &str) -> String {
+        let arguments = sandbox.arguments(Path::new("/"));
+        let mut command = Command::new(&arguments[0]);
+        command.args(&arguments[1..]).args(["/bin/sh", "-c", script]).stdin(Stdio::null());
+        let output = command.output().expect("bubblewrap is installed");
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    #[test]
+    fn there_is_no_place_to_write_to_but_those_of_a_known_size() {
+        let mut sandbox = Sandbox { proc: true, ..Sandbox::default() };
+        let shown = Path::new(env!("CARGO_MANIFEST_DIR"));
+        sandbox.show(shown);
+        let above = shown.ancestors().filter(|place| !place.starts_with("/tmp"));
+        let places: Vec<String> = above.map(|place| place.display().to_string()).collect();
+        let script = format!(
+            "for place in {} /etc /usr /dev /proc; do \
+                 touch $place/written 2> /dev/null && echo \"$place can be written\"; \
+             done; touch /tmp/written /dev/shm/written && df --output=size --block-size=1 /tmp /dev/shm",
+            places.join(" ")
+        );
+        let size = TMP_BYTES.to_string();
+        let told = said(&sandbox, &script);
+        let lines: Vec<&str> = told.lines().map(str::trim).collect();
+        assert_eq!(lines, ["1B-blocks", size.as_str(), size.as_str()], "{told}");
+    }
+
+    #[test]
+    fn nobody_gets_a_place_of_their_own_in_which_they_are_root() {
+        let sandbox = Sandbox { proc: true, ..Sandbox::default() };
+        let told = said(&sandbox, "unshare --user --map-root-user --mount echo here it is");
+        assert!(told.starts_with("unshare: unshare failed"), "{told}");
     }
 }

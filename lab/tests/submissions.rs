@@ -175,7 +175,7 @@ fn eating() -> String {
 /// Code that writes wherever it can, as much as there is room for, and should not be able to write a
 /// gigabyte.
 const FILLING: &str = "        let mut files = 0;
-        for place in [std::env::temp_dir(), \"/tmp\".into(), \"/dev/shm\".into(), \"/var/tmp\".into()] {
+        for place in [\"/tmp\", \"/dev/shm\", \"/var/tmp\", \"/\", \"/etc\", \"..\"].map(std::path::PathBuf::from) {
             while files < 64 && std::fs::write(place.join(files.to_string()), vec![1; 16 << 20]).is_ok() {
                 files += 1;
             }
