@@ -5,13 +5,15 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use labrt::replay::trace_folder_of;
 
 use crate::record::{Key, Record};
 use crate::selection::Selected;
-use crate::worker::{self, How, Stop};
+use crate::stop::Stop;
+use crate::worker::{self, How};
 
 /// Of one kind.
 const OF_A_KIND_MAX: usize = 2;
@@ -40,8 +42,15 @@ impl Artefacts {
 
 /// Has a failure again, and keeps its report where the test program keeps its traces. Gives the
 /// folder.
-pub(crate) fn keep(test: &Selected, seed: u64, how: &How, stop: &Stop) -> std::io::Result<PathBuf> {
+///
+/// # Errors
+/// If it cannot be had or kept, or a person did not wait for it.
+pub(crate) fn keep(test: &Selected, seed: u64, how: &How, stop: &Stop) -> io::Result<PathBuf> {
     let report = worker::report(test, seed, how, stop)?;
+    // One that says nothing was ended before it began.
+    if stop.was_told() || report.is_empty() {
+        return Err(io::Error::other("it was stopped before its report was there"));
+    }
     let folder = trace_folder_of(&test.target.program, &test.test().name, seed);
     // A program that is not in its place is run in its target's folder, which is where it stands.
     let folder = test.target.folder.join(folder);

@@ -23,7 +23,8 @@ use crate::progress::Progress;
 use crate::record::Record;
 use crate::refusal::{Refusal, because};
 use crate::selection::Selected;
-use crate::worker::{self, How, Run, Stop};
+use crate::stop::Stop;
+use crate::worker::{self, How, Run};
 
 /// How long a batch is to take.
 const BATCH: Duration = Duration::from_millis(1_000);

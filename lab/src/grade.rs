@@ -22,11 +22,12 @@ use crate::report;
 use crate::say::say;
 use crate::scoreboard::scoreboard;
 use crate::selection::{self, Selected};
+use crate::stop::Stop;
 use crate::stress::in_world;
 use crate::submissions;
 use crate::tally::Tally;
 use crate::targets::{self, Build};
-use crate::worker::{self, How, Outcome, Run, STOPPED_EXIT_STATUS, Stop};
+use crate::worker::{self, How, Outcome, Run};
 
 /// Run the suites over fixed seeds, and print points by part and test.
 ///
@@ -231,14 +232,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
         Some(submissions) => submissions::run(args, submissions, &stop),
         None => grade_own(args, &stop),
     };
-    match graded {
-        // Whatever could not be done then, it is because somebody wanted it so.
-        Err(_) if stop.was_told() => {
-            eprintln!("stopped: nothing is graded");
-            Ok(ExitCode::from(STOPPED_EXIT_STATUS))
-        }
-        graded => graded,
-    }
+    stop.explains(graded, "nothing is graded")
 }
 
 /// Grades the crate that we stand in.

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, setrlimit, umask};
 #[cfg(target_os = "linux")]
 use rustix::process::{Signal, set_parent_process_death_signal};
 
@@ -77,6 +78,17 @@ impl Limits {
 
     /// A command that becomes `program` in `folder`, within limits; arguments are still to be added.
     /// Files that it makes go to `scratch`, or, if it is locked in, to a `/tmp` that goes with it.
+    ///
+    /// ```text
+    /// lab limited --memory M -- program
+    /// ```
+    ///
+    /// is what it comes to; for one that is locked in, if we are root and if not,
+    ///
+    /// ```text
+    /// lab limited --memory M --user U --processes P --locked-in -- bwrap ... program
+    /// lab limited --memory M --locked-in -- bwrap ... lab limited --memory M --processes P -- program
+    /// ```
     pub(crate) fn command(&self, program: &Path, folder: &Path, scratch: &Path) -> Command {
         let mut command = Command::new(this_program());
         command.args([NAME, "--memory", &self.memory.to_string()]);
@@ -118,6 +130,10 @@ pub(crate) fn become_limited(args: &Args) -> Refusal {
         if let Err(error) = setrlimit(resource, both) {
             return because("the limits could not be set")(error);
         }
+    }
+    // What is built in a sandbox is run in another one, by another user.
+    if args.locked_in {
+        umask(Mode::WGRP | Mode::WOTH);
     }
     // Nobody is left to hear of a test whose lab was killed. A sandbox sees to that itself.
     #[cfg(target_os = "linux")]

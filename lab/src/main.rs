@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `targets` | the test targets of the crate that we stand in |
 //! | `selection` | which of their tests a person means |
-//! | `worker` | one process that runs a batch of seeds, watched |
+//! | `worker`, `stop` | one process that runs a batch of seeds, watched; who wants it to end |
 //! | `limits`, `together` | what a process may use; what a run's processes take together |
 //! | `campaign` | many tests on several workers: who runs what next |
 //! | `record`, `tally` | what is kept of a run; what many come to |
@@ -41,6 +41,7 @@ mod sandbox;
 mod say;
 mod scoreboard;
 mod selection;
+mod stop;
 mod stress;
 mod submissions;
 mod tally;

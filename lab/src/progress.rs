@@ -59,7 +59,7 @@ impl Progress {
     ) -> Self {
         // With a limit of time nobody knows how many there will be.
         let length = time.is_none().then(|| seeds.count());
-        let total = length.map(|length| length * tests.len() as u64);
+        let total = length.map(|length| length.saturating_mul(tests.len() as u64));
         let one = |test: &Selected| {
             let name = test.test().name.clone();
             let counts = tally.get(&Key::of(test)).map(|runs| (runs.count, runs.failed));

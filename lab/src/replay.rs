@@ -14,8 +14,9 @@ use crate::options::{self, Memory, seed, strategy, world};
 use crate::refusal::{Refusal, because};
 use crate::say::say;
 use crate::selection::{self, Selected};
+use crate::stop::{STOPPED_EXIT_STATUS, Stop};
 use crate::targets::{self, Build};
-use crate::worker::{self, End, How, STOPPED_EXIT_STATUS, Stop};
+use crate::worker::{self, End, How};
 
 /// Run one test on one seed, with all its log lines.
 ///
@@ -48,9 +49,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
+    let stop = Stop::on_signal()?;
+    stop.explains(run_until(args, &stop), "nothing was run")
+}
+
+fn run_until(args: &Args, stop: &Stop) -> Result<ExitCode, Refusal> {
     options::check(args.world, args.strategy)?;
-    let (how, stop) = (options::how(args.world, args.strategy, args.memory), Stop::on_signal()?);
-    let targets = targets::find(&args.build, &how, &stop)?;
+    let how = options::how(args.world, args.strategy, args.memory);
+    let targets = targets::find(&args.build, &how, stop)?;
     let selected = selection::select(&targets, std::slice::from_ref(&args.test))?;
     let [test] = &selected[..] else {
         let names: Vec<String> = selected
@@ -68,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     command.arg("--nocapture").env("RUST_LOG", &args.log).stdin(Stdio::null());
     let started = command.process_group(0).spawn();
     let mut child = started.map_err(because("the test could not be started"))?;
-    let end = worker::wait(&mut child, Duration::MAX, how.limits.together, &stop);
+    let end = worker::wait(&mut child, Duration::MAX, how.limits.together, stop);
     match end.map_err(because("the test could not be waited for"))? {
         End::Itself(status) if status.success() => {}
         End::Itself(_) => return Ok(ExitCode::FAILURE),

@@ -23,9 +23,10 @@ use crate::record::{Key, Record, signature};
 use crate::refusal::{Refusal, because};
 use crate::say::say;
 use crate::selection::{self, Selected};
+use crate::stop::{STOPPED_EXIT_STATUS, Stop};
 use crate::tally::Tally;
 use crate::targets::{self, Build};
-use crate::worker::{How, STOPPED_EXIT_STATUS, Stop};
+use crate::worker::How;
 
 /// Run seeds of tests, side by side, and count what fails.
 ///
@@ -126,10 +127,15 @@ struct Stress {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
+    let stop = Stop::on_signal()?;
+    stop.explains(run_until(args, &stop), "nothing was run")
+}
+
+fn run_until(args: &Args, stop: &Stop) -> Result<ExitCode, Refusal> {
     args.running.check(args.strategy)?;
     let seeds = args.seeds()?;
-    let (how, stop) = (args.running.how(args.strategy), Stop::on_signal()?);
-    let targets = targets::find(&args.build, &how, &stop)?;
+    let how = args.running.how(args.strategy);
+    let targets = targets::find(&args.build, &how, stop)?;
     let (tests, skipped) = in_world(selection::select(&targets, &args.tests)?, args.running.world);
     skipped.iter().for_each(|sentence| say(format_args!("{sentence}\n")));
     if tests.is_empty() {
@@ -138,19 +144,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     let mut tally = Tally::of(tests.iter().map(Key::of));
     let done = earlier_runs(args, &tests, &seeds, &mut tally)?;
     let json = args.json.as_ref().map(|path| open(path, args.resume)).transpose()?;
-    let stop = stop.or_after(args.time);
+    let campaign = stop.of_part(args.time);
     let mut progress = Progress::begin(&tests, &seeds, args.time, &tally);
     let plan =
         Plan { tests: tests.clone(), seeds, done, how: how.clone(), jobs: args.running.jobs() };
     let (artefacts, kept, keeping) = (Artefacts::default(), Arc::default(), Vec::new());
     let mut stress = Stress { tests, how, tally, json, artefacts, kept, keeping };
-    let ran = campaign::run(plan, &stop, &mut progress, |place, record, _| {
+    let ran = campaign::run(plan, &campaign, &mut progress, |place, record, _| {
         if args.until_fail && record.failure.is_some() {
-            stop.now();
+            campaign.now();
         }
-        stress.take(place, &record, &stop)
+        stress.take(place, &record, stop)
     });
-    stress.end(&stop);
+    stress.end(stop);
     ran?;
     Ok(match stress.tally.failed() {
         0 if stop.was_told() => ExitCode::from(STOPPED_EXIT_STATUS),
@@ -181,8 +187,12 @@ impl Stress {
         Ok(())
     }
 
-    /// Prints what came of it. Reports that are still being made end when a person stops.
+    /// Prints what came of it. Reports that are still being made are waited for, unless a person wants
+    /// it all to end.
     fn end(&mut self, stop: &Stop) {
+        if !stop.was_told() && self.keeping.iter().any(|keeping| !keeping.is_finished()) {
+            eprintln!("the last reports are being made; Ctrl-C does without them");
+        }
         self.keeping.drain(..).for_each(|keeping| drop(keeping.join()));
         if stop.was_told() {
             say("stopped; so far:\n");

@@ -14,7 +14,8 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::refusal::{Refusal, because};
-use crate::worker::{self, How, Stop};
+use crate::stop::Stop;
+use crate::worker::{self, How};
 use crate::workspace;
 
 /// Which crates, and how they are built.
@@ -176,6 +177,7 @@ fn describe(
     let mut child = command.process_group(0).spawn().map_err(because(what()))?;
     let end = worker::wait(&mut child, how.silence, how.limits.together, stop);
     let status = end.map_err(because(what()))?.status().map_err(because(what()))?;
+    stop.hear(status);
     match text_of(&mut answer).lines().next().map(serde_json::from_str) {
         Some(Ok(Event::Describes(description))) => Ok(Some(description)),
         _ if status.success() => Ok(None),

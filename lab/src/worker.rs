@@ -9,8 +9,6 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use harness::Summary;
 use harness::runner::describe_exit;
@@ -23,8 +21,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use crate::limits::Limits;
-use crate::refusal::{Refusal, because};
 use crate::selection::Selected;
+use crate::stop::Stop;
 use crate::targets::Target;
 use crate::together::{self, Watch};
 
@@ -74,48 +72,6 @@ pub(crate) enum Outcome {
     },
 }
 
-/// When all workers are to end: as soon as somebody says so, or at some time.
-#[derive(Clone, Default)]
-pub(crate) struct Stop {
-    told: Arc<AtomicBool>,
-    at: Option<Instant>,
-}
-
-/// What a shell gives a program that Ctrl-C has stopped.
-pub(crate) const STOPPED_EXIT_STATUS: u8 = 130;
-
-impl Stop {
-    /// One that Ctrl-C tells, or whoever ends us.
-    ///
-    /// # Errors
-    /// If signals cannot be caught.
-    pub(crate) fn on_signal() -> Result<Self, Refusal> {
-        let stop = Self::default();
-        let on_signal = stop.clone();
-        let caught = ctrlc::set_handler(move || on_signal.now());
-        caught.map_err(because("Ctrl-C cannot be caught"))?;
-        Ok(stop)
-    }
-
-    /// After this time, too.
-    pub(crate) fn or_after(self, time: Option<Duration>) -> Self {
-        Self { at: time.and_then(|time| Instant::now().checked_add(time)), ..self }
-    }
-
-    pub(crate) fn now(&self) {
-        self.told.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was told, and has not just run out of time.
-    pub(crate) fn was_told(&self) -> bool {
-        self.told.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn is_now(&self) -> bool {
-        self.was_told() || self.at.is_some_and(|at| Instant::now() >= at)
-    }
-}
-
 /// Runs `seeds` of a test, in one process or, should that die, in several, and tells each run.
 /// Ends early if it is told to stop.
 ///
@@ -157,6 +113,8 @@ struct Worker {
     rest: Vec<u8>,
     /// Of its last news.
     heard: Instant,
+    /// Whether it has told anything: no code under test runs before that.
+    has_begun: bool,
     memory: Watch,
     folder: TempDir,
 }
@@ -176,7 +134,8 @@ impl Worker {
         command.stdin(told).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.process_group(0).spawn()?;
         let memory = Watch::on(child.id(), how.limits.together);
-        Ok(Self { child, report, rest: Vec::new(), heard: Instant::now(), memory, folder })
+        let (rest, heard) = (Vec::new(), Instant::now());
+        Ok(Self { child, report, rest, heard, has_begun: false, memory, folder })
     }
 
     /// Tells runs as they end. Gives the reason if the process ended in the middle of one, and how
@@ -191,7 +150,7 @@ impl Worker {
             let status = self.child.try_wait().ok().flatten();
             self.read(tell);
             if let Some(status) = status {
-                return self.end(status);
+                return self.end(status, stop);
             }
             if stop.is_now() {
                 self.kill();
@@ -216,6 +175,7 @@ impl Worker {
             return;
         }
         self.heard = Instant::now();
+        self.has_begun = true;
         while let Some(end) = self.rest.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
             match serde_json::from_slice(&line) {
@@ -231,9 +191,15 @@ impl Worker {
         }
     }
 
-    fn end(&mut self, status: ExitStatus) -> Option<(String, Duration)> {
+    fn end(&mut self, status: ExitStatus, stop: &Stop) -> Option<(String, Duration)> {
         // What it started may have outlived it.
         self.kill();
+        if !self.has_begun {
+            stop.hear(status);
+            if stop.was_told() {
+                return None;
+            }
+        }
         Some((describe_exit(status), self.heard.elapsed()))
     }
 

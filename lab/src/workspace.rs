@@ -73,10 +73,9 @@ pub(crate) fn target_folder() -> Result<PathBuf, Refusal> {
     let output = metadata().stdin(Stdio::null()).output();
     let output = output.map_err(because("cargo could not be started"))?;
     if !output.status.success() {
-        return Err(Refusal(format!(
-            "cargo knows no crate here: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        )));
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.trim().trim_start_matches("error: ");
+        return Err(Refusal(format!("cargo knows no crate here: {said}")));
     }
     let workspace = parse(&String::from_utf8_lossy(&output.stdout));
     Ok(workspace

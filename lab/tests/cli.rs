@@ -75,6 +75,20 @@ fn what_is_locked_in_has_no_memory_but_that_of_its_processes() {
     assert_eq!(text, "-1 -1", "{errors}");
 }
 
+/// Where the kernel has no second table of calls, it would say that there is no such function.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn what_is_locked_in_does_not_get_around_it_by_the_numbers_of_x32() {
+    const X32: u32 = 0x4000_0000;
+    // ptrace, process_vm_readv, process_vm_writev, pidfd_getfd, memfd_create
+    let calls = [521, 539, 540, 438, 319].map(|number| (X32 + number).to_string()).join(", ");
+    let attack =
+        format!("foreach my $call ({calls}) {{ syscall($call, 0, 0, 0, 0); print \"$!\\n\" }}");
+    let limits = ["limited", "--memory", "2000000000", "--locked-in", "--"];
+    let (text, errors, _) = said(lab(&limits).args(["/usr/bin/perl", "-e", &attack]));
+    assert_eq!(text, "Operation not permitted\n".repeat(5), "{errors}");
+}
+
 #[test]
 fn what_makes_no_sense_is_refused() {
     let folder = TempDir::new().expect("there is room");
@@ -217,6 +231,26 @@ fn a_campaign_goes_on_after_failures_and_groups_them() {
 }
 
 #[test]
+fn a_campaign_that_ends_with_its_first_failure_has_its_whole_report() {
+    let arguments = ["sometimes", "--until-fail", "-j", "1", "-n", "1000"];
+    let (text, errors, status) = said(&mut on_hostile("stress", &arguments));
+    assert_eq!(status, Some(1), "{errors}");
+    assert!(text.contains("\nfails_sometimes_0X        4       1 "), "{text}");
+    let kept = text.lines().find(|line| line.ends_with("fails_sometimes_0X-3"));
+    let report = fs::read_to_string(Path::new(kept.expect("a folder").trim()).join("report.txt"));
+    let report = report.expect("a report");
+    assert!(report.contains("(replayed: same failure)"), "{report:?}");
+}
+
+#[test]
+fn a_campaign_may_have_more_runs_than_can_be_counted() {
+    let all = u64::MAX.to_string();
+    let (text, errors, status) =
+        said(&mut on_hostile("stress", &["passes", "sometimes", "-n", &all, "--until-fail"]));
+    assert_eq!(status, Some(1), "{text}{errors}");
+}
+
+#[test]
 fn shards_and_an_interrupted_campaign_come_to_the_same_as_one_campaign() {
     let folder = TempDir::new().expect("there is room");
     let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
@@ -269,6 +303,24 @@ fn ctrl_c_ends_a_campaign_with_the_table_so_far() {
     assert!(text.starts_with("stopped; so far:\ntest "), "{text}");
     assert!(text.contains("\npasses_0X ") && text.contains("\ntotal "), "{text}");
     assert_eq!(output.status.code(), Some(130), "no run failed, and not all were run");
+}
+
+/// A terminal sends its signal to a whole group, and a worker is in ours while it starts.
+#[test]
+fn ctrl_c_that_meets_a_worker_on_its_start_is_no_failure_of_its_test() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = TempDir::new().expect("there is room");
+    let program = folder.path().join("interrupted");
+    let hostile = hostile();
+    let script =
+        format!("#!/bin/sh\n[ \"$1\" = --list ] && exec {hostile:?} \"$@\"\nkill -INT $$\n");
+    fs::write(&program, script).expect("there is room");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let (text, errors, status) =
+        said(lab(&["stress", "passes", "--until-fail", "--program"]).arg(&program));
+    assert_eq!(status, Some(130), "{text}{errors}");
+    assert!(text.starts_with("stopped; so far:\ntest "), "{text}");
+    assert!(text.contains("\ntotal            0       0 "), "{text}");
 }
 
 #[test]

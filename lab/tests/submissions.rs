@@ -175,7 +175,7 @@ fn eating() -> String {
 /// Code that writes wherever it can, as much as there is room for, and should not be able to write a
 /// gigabyte.
 const FILLING: &str = "        let mut files = 0;
-        for place in [std::env::temp_dir(), \"/tmp\".into(), \"/dev/shm\".into(), \"/var/tmp\".into()] {
+        for place in [\"/tmp\", \"/dev/shm\", \"/var/tmp\", \"/\", \"/etc\", \"..\"].map(std::path::PathBuf::from) {
             while files < 64 && std::fs::write(place.join(files.to_string()), vec![1; 16 << 20]).is_ok() {
                 files += 1;
             }
@@ -213,7 +213,10 @@ fn each_submission_gets_what_it_is_worth_and_reaches_nothing() {
     fs::write(class.path("seeds.txt"), "4711 815\n").expect("there is room");
 
     fs::create_dir_all(class.path("reports/wrong.txt")).expect("there is room");
-    let mut grade = lab(&[
+    // Who grades may keep what they make to themselves: submissions are run by another user all the same.
+    let mut grade = Command::new("/bin/sh");
+    grade.args(["-c", "umask 077; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_lab")]);
+    grade.stdin(Stdio::null()).args([
         "grade",
         "initial_election_2A",
         "vote_once_2A",
@@ -262,6 +265,28 @@ fn each_submission_gets_what_it_is_worth_and_reaches_nothing() {
     assert!(report.contains("couldn't read"), "{report}");
 }
 
+/// Root alone has another user run submissions; anybody else gets where the kit is.
+#[test]
+fn a_kit_that_submissions_cannot_be_run_in_is_refused_before_it_is_built() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let folder = TempDir::new().expect("there is room");
+    let path = |name: &str| folder.path().join(name);
+    if fs::metadata(folder.path()).expect("it was made").uid() != 0 {
+        return;
+    }
+    fs::create_dir_all(path("class/alice/src")).expect("there is room");
+    let made = lab(&["new"]).arg(path("kit")).output().expect("lab starts");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("it is ours");
+    let mut grade = lab(&["grade", "--submissions"]);
+    grade.arg(path("class")).arg("--kit").arg(path("kit")).current_dir(&folder);
+    let refused = grade.output().expect("lab starts");
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("who has no rights, and who does not get into"), "{errors}");
+    assert!(!path("grades.csv").exists(), "nothing was graded");
+}
+
 #[test]
 fn what_a_person_got_wrong_is_refused_before_the_kit_is_looked_at() {
     let folder = TempDir::new().expect("there is room");
@@ -276,6 +301,10 @@ fn what_a_person_got_wrong_is_refused_before_the_kit_is_looked_at() {
         assert_eq!(output.status.code(), Some(2));
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
+    let mut processes = lab(&["grade", "--world", "processes", "--kit", "/no/such/kit"]);
+    let refusal = processes.arg("--submissions").arg(path("class")).output().expect("lab starts");
+    let errors = String::from_utf8_lossy(&refusal.stderr);
+    assert!(errors.contains("a class is not graded with --world processes"), "{errors}");
     for (option, value, sentence) in [
         ("--seed-file", "seeds.txt", "seeds.txt, line 1: \"x815\" is not a seed"),
         ("--out", "no/such/folder.csv", "no/such/folder.csv cannot be written: No such file"),

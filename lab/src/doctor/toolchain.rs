@@ -9,17 +9,18 @@ use labrt::thread;
 use labrt::time::Instant;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::Finding;
+use super::{Finding, State};
 use crate::workspace::{self, Workspace, cargo};
 
 /// What came of asking a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Answer {
+pub(super) enum Answer {
     Said(String),
     /// In the words of the program.
     Failed(String),
     /// It is not there, or nobody may start it.
     Absent(String),
+    /// Nobody knows then: most often it is there, and the machine has too much to do.
     Late,
 }
 
@@ -64,13 +65,13 @@ impl Asked {
     }
 }
 
-/// What cargo says of the workspace, or why it says nothing.
-pub(super) fn workspace(deadline: Instant) -> Result<Workspace, String> {
+/// What cargo says of the workspace, or else how it answered.
+pub(super) fn workspace(deadline: Instant) -> Result<Workspace, Answer> {
     match ask(workspace::metadata()).by(deadline) {
-        Answer::Said(text) => workspace::parse(&text).map_err(|error| error.to_string()),
-        Answer::Failed(words) => Err(first_line(&words)),
-        Answer::Absent(error) => Err(format!("cargo could not be started: {error}")),
-        Answer::Late => Err("cargo did not answer in time".to_string()),
+        Answer::Said(text) => {
+            workspace::parse(&text).map_err(|error| Answer::Failed(error.to_string()))
+        }
+        answer => Err(answer),
     }
 }
 
@@ -82,7 +83,7 @@ fn first_line(words: &str) -> String {
 }
 
 /// Looks at the tools, and at this crate.
-pub(super) fn look(workspace: &Result<Workspace, String>, deadline: Instant) -> Vec<Finding> {
+pub(super) fn look(workspace: &Result<Workspace, Answer>, deadline: Instant) -> Vec<Finding> {
     let tool = |name| {
         let mut command = cargo();
         command.args([name, "--version"]);
@@ -127,6 +128,8 @@ fn version(text: &str) -> Option<(u32, u32, u32)> {
 fn compiler(thing: &'static str, answer: &Answer, wanted: Option<&str>) -> Finding {
     let text = match answer {
         Answer::Said(text) => text.lines().next().unwrap_or_default(),
+        // Whatever it is, nothing can be built here now.
+        Answer::Late => return Finding { state: State::Bad, ..late(thing) },
         answer => {
             let why = reason(answer);
             return Finding::bad(thing, format!("{why}. Install Rust from https://rustup.rs"));
@@ -145,6 +148,7 @@ fn compiler(thing: &'static str, answer: &Answer, wanted: Option<&str>) -> Findi
 fn component(thing: &'static str, answer: &Answer, without: &str) -> Finding {
     match answer {
         Answer::Said(text) => Finding::ok(thing, text),
+        Answer::Late => late(thing),
         answer => {
             let why = reason(answer);
             Finding::warn(thing, format!("{why}. {without}: rustup component add {thing}"))
@@ -155,8 +159,14 @@ fn component(thing: &'static str, answer: &Answer, without: &str) -> Finding {
 fn optional(thing: &'static str, answer: &Answer) -> Finding {
     match answer {
         Answer::Said(text) => Finding::ok(thing, text.lines().next().unwrap_or_default()),
+        Answer::Late => Finding::ok(thing, "it did not answer in time, and is not needed"),
         _ => Finding::ok(thing, "not installed, and not needed"),
     }
+}
+
+fn late(thing: &'static str) -> Finding {
+    let advice = "Nobody knows whether it works: ask again when the machine has less to do";
+    Finding::warn(thing, format!("{}. {advice}", reason(&Answer::Late)))
 }
 
 fn reason(answer: &Answer) -> String {
@@ -169,11 +179,16 @@ fn reason(answer: &Answer) -> String {
 }
 
 /// Whether cargo can work here, and without a network.
-fn here(workspace: &Result<Workspace, String>, offline: Option<Answer>) -> Finding {
+fn here(workspace: &Result<Workspace, Answer>, offline: Option<Answer>) -> Finding {
     const THING: &str = "crate";
     match (workspace, offline) {
-        (Err(why), _) => {
-            let advice = "Go into the folder of your crate; `lab new DIR` makes one";
+        (Err(Answer::Late), _) => late(THING),
+        (Err(Answer::Absent(why)), _) => {
+            Finding::bad(THING, format!("cargo could not be started: {why}"))
+        }
+        (Err(answer), _) => {
+            let (why, advice) =
+                (reason(answer), "Go into the folder of your crate; `lab new DIR` makes one");
             Finding::bad(THING, format!("{}. {advice}", why.trim_end_matches('.')))
         }
         (Ok(_), Some(Answer::Said(_))) => {
@@ -197,7 +212,6 @@ fn here(workspace: &Result<Workspace, String>, offline: Option<Answer>) -> Findi
 mod tests {
     use labrt::time::Duration;
 
-    use super::super::State;
     use super::*;
 
     fn said(text: &str) -> Answer {
@@ -236,8 +250,8 @@ mod tests {
 
     #[test]
     fn a_folder_without_a_crate_is_bad_and_one_that_needs_the_network_is_told() {
-        let nowhere = here(&Err("could not find `Cargo.toml` in `/tmp`".to_string()), None);
-        assert_eq!(nowhere.state, State::Bad);
+        let failed = Answer::Failed("error: could not find `Cargo.toml` in `/tmp`".to_string());
+        assert_eq!(here(&Err(failed), None).state, State::Bad);
         let workspace =
             || Ok(Workspace { target_directory: "target".into(), packages: Vec::new() });
         let failed = "    Updating x\nerror: failed to download `serde`\n\nCaused by: offline";
@@ -248,6 +262,21 @@ mod tests {
         assert_eq!(here(&workspace(), Some(said("{}"))).state, State::Ok);
         assert_eq!(here(&workspace(), Some(Answer::Late)).state, State::Warn);
         assert_eq!(here(&workspace(), None).state, State::Warn);
+    }
+
+    #[test]
+    fn of_what_is_late_nobody_says_that_it_is_missing() {
+        let late = [
+            (State::Bad, compiler("rustc", &Answer::Late, Some("1.95"))),
+            (State::Warn, component("clippy", &Answer::Late, "Nobody looks")),
+            (State::Warn, here(&Err(Answer::Late), None)),
+        ];
+        for (state, finding) in &late {
+            assert_eq!(*state, finding.state, "{finding}");
+            let told = "it did not answer in time. Nobody knows";
+            assert!(finding.text.starts_with(told), "{finding}");
+        }
+        assert!(!optional("nextest", &Answer::Late).text.contains("not installed"));
     }
 
     fn shell(script: &str, milliseconds: u64) -> Answer {

@@ -188,8 +188,8 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     pieces
 }
 
-/// A line, broken between words; within one only where it is too long, and then best at a `_`, for
-/// such are the names of RPCs and functions.
+/// A line, broken between words; within one only where it is too long, and then best behind a `_` or a
+/// `-`: the names of RPCs and functions have the one, `pre-candidate` has the other.
 fn pieces(line: &str, width: usize) -> Vec<String> {
     let words = WordSeparator::AsciiSpace.find_words(line);
     let words = words.flat_map(|word| match display_width(&word) > width {
@@ -204,9 +204,9 @@ fn pieces(line: &str, width: usize) -> Vec<String> {
     wrap_first_fit(&words, &[width as f64]).into_iter().map(piece).collect()
 }
 
-/// The parts of a name, each up to its `_`.
+/// The parts of a name, each up to its `_` or `-`.
 fn parts(word: Word<'_>) -> Vec<Word<'_>> {
-    let mut parts: Vec<Word<'_>> = word.word.split_inclusive('_').map(Word::from).collect();
+    let mut parts: Vec<Word<'_>> = word.word.split_inclusive(['_', '-']).map(Word::from).collect();
     if let Some(last) = parts.last_mut() {
         last.whitespace = word.whitespace;
     }
@@ -361,6 +361,7 @@ mod tests {
     fn words_stay_whole_and_long_names_fall_into_their_parts() {
         assert_eq!(pieces("re  append_entries S1", 14), ["re", "append_entries", "S1"]);
         assert_eq!(pieces("re  append_entries S1", 12), ["re  append_", "entries S1"]);
+        assert_eq!(pieces("pre-candidate in term", 12), ["pre-", "candidate in", "term"]);
         assert_eq!(pieces("abcde_f_g", 4), ["abcd", "e_f_", "g"]);
         assert_eq!(pieces("ü_測試_", 4), ["ü_", "測試", "_"]);
         assert_eq!(pieces("", 4), [""]);

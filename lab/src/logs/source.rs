@@ -34,17 +34,22 @@ impl Source {
             None => newest(&workspace::target_folder()?.join("lab")).map(Self::File),
             Some(path) if path == Path::new("-") => Ok(Self::Live),
             Some(path) if path.exists() => of_path(path),
-            Some(path) => {
-                let folder = workspace::target_folder()?.join("lab");
-                match folder.join(path) {
-                    trace if trace.is_dir() => of_path(&trace),
-                    _ => Err(Refusal(format!(
-                        "there is no {}, nor is it a trace in {}",
-                        path.display(),
-                        folder.display()
-                    ))),
-                }
-            }
+            Some(name) => of_name(name),
+        }
+    }
+}
+
+/// The trace of this name in target/lab.
+fn of_name(name: &Path) -> Result<Source, Refusal> {
+    let shown = name.display();
+    let folder = workspace::target_folder().map_err(|Refusal(why)| {
+        Refusal(format!("there is no {shown}, and no trace of that name can be looked for: {why}"))
+    })?;
+    let folder = folder.join("lab");
+    match folder.join(name) {
+        trace if trace.is_dir() => of_path(&trace),
+        _ => {
+            Err(Refusal(format!("there is no {shown}, nor is it a trace in {}", folder.display())))
         }
     }
 }

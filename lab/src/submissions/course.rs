@@ -10,6 +10,7 @@
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -21,7 +22,8 @@ use crate::limits::Limits;
 use crate::record::USUAL_TARGET;
 use crate::refusal::{Refusal, because};
 use crate::sandbox::Sandbox;
-use crate::worker::{self, Stop};
+use crate::stop::Stop;
+use crate::worker;
 use crate::workspace;
 
 /// Files of one submission, and their bytes.
@@ -156,8 +158,8 @@ impl Course {
         let mut left = Left { files: FILES_MAX, bytes: BYTES_MAX };
         for source in &self.sources {
             let from = submission.join(source);
-            let copied =
-                is_no_link(&from).and_then(|()| copy(&from, &taken.join(source), &mut left));
+            let copied = are_no_links(submission, source)
+                .and_then(|()| copy(&from, &taken.join(source), &mut left));
             copied.map_err(|error| format!("{} cannot be taken: {error}", source.display()))?;
         }
         Ok(())
@@ -173,12 +175,28 @@ impl Course {
         sandbox
     }
 
+    /// Whether who runs submissions gets to what is seen in a sandbox.
+    ///
+    /// # Errors
+    /// If not.
+    pub(crate) fn check_reach(&self, sandbox: &Sandbox) -> Result<(), Refusal> {
+        let complaint = sandbox.complaint(&self.kit);
+        match complaint.map_err(because("bubblewrap could not be started"))? {
+            None => Ok(()),
+            Some(said) => Err(Refusal(format!(
+                "submissions are run by a user who has no rights, and who does not get into {}: have \
+                 the kit, and TMPDIR, in folders that everybody may enter, such as /srv and /tmp ({said})",
+                self.kit.display()
+            ))),
+        }
+    }
+
     /// Builds what was taken, within limits.
     ///
     /// # Errors
     /// If the build cannot be started, or its place cannot be cleaned.
     pub(crate) fn build(&self, most: Allowance, stop: &Stop) -> Result<Built, Refusal> {
-        fs::create_dir_all(self.target()).map_err(because("there is no place to build in"))?;
+        make_for_all(&self.target()).map_err(because("there is no place to build in"))?;
         // What another submission left must not be taken for this one's.
         let clean = self.cargo(&["clean", "--release", "--package", &self.package]);
         if let Built::No(said) = run_limited(clean, most, stop)? {
@@ -227,7 +245,10 @@ fn run_limited(mut cargo: Command, most: Allowance, stop: &Stop) -> Result<Built
     let ended = worker::wait(&mut child, most.time, most.together, stop);
     Ok(match ended.map_err(because(what()))?.status() {
         Ok(status) if status.success() => Built::Yes(text(&mut messages)),
-        Ok(_) => Built::No(text(&mut said)),
+        Ok(status) => {
+            stop.hear(status);
+            Built::No(text(&mut said))
+        }
         Err(why) => Built::No(format!("building it takes too much: {why}")),
     })
 }
@@ -301,37 +322,132 @@ fn last_words(command: &Command) -> String {
 
 /// What may still be taken of a submission.
 struct Left {
+    /// Files and folders.
     files: usize,
     bytes: u64,
 }
 
-/// What a kit lists must be there itself.
-fn is_no_link(path: &Path) -> io::Result<()> {
-    let kind = fs::symlink_metadata(path)?.file_type();
-    match kind.is_file() || kind.is_dir() {
-        true => Ok(()),
-        false => Err(io::Error::other("it is neither a file nor a folder")),
+impl Left {
+    /// One more of so many bytes.
+    fn take(&mut self, bytes: u64) -> io::Result<()> {
+        match (self.files.checked_sub(1), self.bytes.checked_sub(bytes)) {
+            (Some(files), Some(bytes)) => {
+                *self = Self { files, bytes };
+                Ok(())
+            }
+            _ => {
+                let most = format!("more than {FILES_MAX} files or {} MB", BYTES_MAX >> 20);
+                Err(io::Error::other(most))
+            }
+        }
     }
+}
+
+/// What a kit lists must be there itself, and so must the folders that it lies in.
+fn are_no_links(submission: &Path, source: &Path) -> io::Result<()> {
+    let within = source.ancestors().filter(|path| !path.as_os_str().is_empty());
+    within.map(|path| submission.join(path)).try_for_each(|path| {
+        let kind = fs::symlink_metadata(path)?.file_type();
+        match kind.is_file() || kind.is_dir() {
+            true => Ok(()),
+            false => Err(io::Error::other("it is neither a file nor a folder")),
+        }
+    })
+}
+
+/// What is run is run by another user, whatever may be seen of the files that we make elsewhere.
+pub(super) fn open_to_all(path: &Path) -> io::Result<()> {
+    let mode = if path.is_dir() { 0o755 } else { 0o644 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// Makes a folder, and those above it that are not there.
+fn make_for_all(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    folder.parent().map_or(Ok(()), make_for_all)?;
+    fs::create_dir(folder)?;
+    open_to_all(folder)
 }
 
 /// Copies regular files. Links are left out: they would lead elsewhere.
 fn copy(from: &Path, to: &Path, left: &mut Left) -> io::Result<()> {
     let data = fs::symlink_metadata(from)?;
     if data.is_dir() {
-        fs::create_dir_all(to)?;
+        left.take(0)?;
+        make_for_all(to)?;
         for entry in fs::read_dir(from)? {
             let entry = entry?;
             copy(&entry.path(), &to.join(entry.file_name()), left)?;
         }
     } else if data.is_file() {
-        let enough = left.files > 0 && data.len() <= left.bytes;
-        if !enough {
-            let most = format!("more than {FILES_MAX} files or {} MB", BYTES_MAX >> 20);
-            return Err(io::Error::other(most));
-        }
-        left.files -= 1;
-        left.bytes -= data.len();
+        left.take(data.len())?;
+        to.parent().map_or(Ok(()), make_for_all)?;
         fs::write(to, fs::read(from)?)?;
+        open_to_all(to)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// Of a kit that lists `source`, in `folder`, where there is a `submission` as well.
+    fn course(folder: &TempDir, source: &str) -> (Course, PathBuf) {
+        let path = |name: &str| folder.path().join(name);
+        let course = Course {
+            kit: path("kit"),
+            package: "mine".to_string(),
+            sources: vec![source.into()],
+            work: path("work"),
+            toolchain: path("toolchain"),
+            local: Vec::new(),
+        };
+        fs::create_dir_all(path("submission/src/raft")).expect("there is room");
+        (course, path("submission"))
+    }
+
+    #[test]
+    fn of_a_submission_only_the_files_are_taken_that_the_kit_lists() {
+        let folder = TempDir::new().expect("there is room");
+        let (course, submission) = course(&folder, "src/raft/log.rs");
+        for name in ["src/lib.rs", "src/raft/log.rs", "src/raft/rpc.rs", "build.rs"] {
+            fs::write(submission.join(name), name).expect("there is room");
+        }
+        assert_eq!(course.take(&submission), Ok(()));
+        let taken = |name: &str| fs::read_to_string(course.taken().join(name)).ok();
+        assert_eq!(taken("src/raft/log.rs").as_deref(), Some("src/raft/log.rs"));
+        for name in ["src/lib.rs", "src/raft/rpc.rs", "build.rs"] {
+            assert_eq!(taken(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_taken_from_behind_a_link() {
+        let folder = TempDir::new().expect("there is room");
+        let (course, submission) = course(&folder, "src/raft/log.rs");
+        fs::create_dir_all(folder.path().join("theirs")).expect("there is room");
+        fs::write(folder.path().join("theirs/log.rs"), "a solution").expect("there is room");
+        fs::remove_dir(submission.join("src/raft")).expect("it was made");
+        symlink(folder.path().join("theirs"), submission.join("src/raft")).expect("there is room");
+        let refused = course.take(&submission).expect_err("it is behind a link");
+        assert_eq!(refused, "src/raft/log.rs cannot be taken: it is neither a file nor a folder");
+    }
+
+    #[test]
+    fn more_folders_than_anybody_needs_are_not_taken() {
+        let folder = TempDir::new().expect("there is room");
+        let (course, submission) = course(&folder, "src");
+        for number in 0..FILES_MAX {
+            fs::create_dir(submission.join("src").join(number.to_string())).expect("there is room");
+        }
+        let refused = course.take(&submission).expect_err("it is too much");
+        assert_eq!(refused, "src cannot be taken: more than 1000 files or 16 MB");
+    }
 }

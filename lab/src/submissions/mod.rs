@@ -1,9 +1,10 @@
 //! A whole class: each submission built and graded with the same clean kit, locked in, one row
 //! each.
 //!
-//! Nobody trusts a submission. It is built where no solution can be read, and run as nobody,
-//! without a network, in its own small world ([`Sandbox`](crate::sandbox::Sandbox)). Whatever it
-//! does costs its own grade: the next one begins with nothing that it left.
+//! Nobody trusts a submission. It is built where no solution can be read, and run without a network,
+//! in its own small world ([`Sandbox`](crate::sandbox::Sandbox)), as nobody; or, if who grades is not
+//! root, as who grades, of whose files it sees none. Whatever it does costs its own grade: the next
+//! one begins with nothing that it left.
 //!
 //! What a submission can take of the machine while it is run is bounded: memory (`--memory`, for
 //! all its processes together, see [`crate::together`], and twice
@@ -17,7 +18,10 @@
 //! What is left out: code under test runs in the process that reports on it. Printing results does
 //! not help it, and the open report has neither a name nor a place in `/proc` there, nor can
 //! another process take it over; `unsafe`, with which it could be guessed at, is forbidden by the
-//! kit. Buffers of sockets and pipes, which the kernel holds, are not counted. Secret seeds are
+//! kit. The servers of a cluster are in that one process too, and code that means ill could have them
+//! share memory; on OS threads it could take away a failure that an oracle noticed
+//! ([`labrt::take_failure`]). Servers as processes of their own are not to be had here: they are found
+//! in `/proc`. Buffers of sockets and pipes, which the kernel holds, are not counted. Secret seeds are
 //! known to a run, and its report names the one that failed. Who gives grades that matter reads the
 //! sources of the best.
 
@@ -29,6 +33,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use harness::runner::protocol::TestInfo;
+use labrt::settings::WorldKind;
 use tempfile::TempDir;
 
 use crate::campaign::Seeds;
@@ -38,10 +43,11 @@ use crate::sandbox::{self, Sandbox, TMP_BYTES};
 use crate::say::say;
 use crate::scoreboard::{points, rule_in_words, scoreboard};
 use crate::selection;
+use crate::stop::{STOPPED_EXIT_STATUS, Stop};
 use crate::targets;
 use crate::together;
-use crate::worker::{How, STOPPED_EXIT_STATUS, Stop};
-use course::{Allowance, Built, Course};
+use crate::worker::How;
+use course::{Allowance, Built, Course, open_to_all};
 use table::{Row, Table};
 
 /// What came of a submission.
@@ -58,6 +64,13 @@ pub(crate) fn run(args: &Args, submissions: &Path, stop: &Stop) -> Result<ExitCo
             "--submissions needs --kit DIR, a clean kit to put them into: lab new DIR makes one",
         ));
     };
+    if args.running.world == WorldKind::Processes {
+        return Err(Refusal::new(
+            "a class is not graded with --world processes: to start its servers, a test has to find \
+             itself in /proc, and a submission would find its report there. In sim, which needs no \
+             option, and with --world threads it has no /proc",
+        ));
+    }
     sandbox::check()?;
     // What a person may have got wrong comes before what takes minutes.
     let names = folders(submissions)?;
@@ -67,7 +80,8 @@ pub(crate) fn run(args: &Args, submissions: &Path, stop: &Stop) -> Result<ExitCo
     warn_of_memory(args);
     let work =
         TempDir::with_prefix("lab-class-").map_err(because("there is no place to work in"))?;
-    open_to_all(work.path())?;
+    // A temporary folder is its maker's alone.
+    open_to_all(work.path()).map_err(because("the work folder cannot be opened"))?;
     eprintln!("getting the kit and its dependencies together");
     let course = Course::prepare(kit, work.path())?;
     let class = Class { args, submissions, course, seeds, how: args.how() };
@@ -181,6 +195,8 @@ impl Class<'_> {
     /// The points of the tests that are chosen: what the kit's own sources are asked for.
     fn points_to_be_had(&self, stop: &Stop) -> Result<Vec<TestInfo>, Refusal> {
         self.course.take(&self.course.kit).map_err(Refusal)?;
+        let user = Sandbox::untrusted_user();
+        self.course.check_reach(&self.course.sandbox(user, self.args.running.processes()))?;
         let messages = match self.course.build(Allowance::OF_KIT, stop)? {
             Built::Yes(messages) => messages,
             Built::No(said) => {
@@ -232,13 +248,6 @@ fn folders(submissions: &Path) -> Result<Vec<String>, Refusal> {
         )));
     }
     Ok(names)
-}
-
-/// A temporary folder is its maker's alone; what is run in it here is run by another user.
-fn open_to_all(folder: &Path) -> Result<(), Refusal> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let all = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(folder, all).map_err(because("the work folder cannot be opened"))
 }
 
 /// Everything there is to say about a submission.
