@@ -1,8 +1,9 @@
 //! Tests that do all they can to spoil a grade or a campaign: what `lab`'s own tests run.
 
+use std::env;
 use std::fs;
 use std::hint::black_box;
-use std::io::Read as _;
+use std::io::{Read as _, stdin};
 use std::process::{Command, ExitCode, Stdio, abort, exit};
 use std::sync::Arc;
 
@@ -73,6 +74,14 @@ const CASES: &[TestCase] = &[
         for mut said in eaters {
             said.read_exact(&mut [0]).expect("it has eaten");
         }
+        // They keep it for a while, in real time.
+        let _ = Command::new("sleep").arg("1").status();
+    }),
+    // Fails if it can find out which seeds come, if those begin like this.
+    case("looks_for_seeds_0X", |_| {
+        let mut given = format!("{:?} {:?} ", env::vars_os(), env::args_os());
+        let _ = stdin().read_to_string(&mut given);
+        assert!(!given.contains("7777777"), "{given}");
     }),
     case("floods_0X", |_| {
         let line = "x".repeat(1 << 20);
@@ -86,7 +95,7 @@ const CASES: &[TestCase] = &[
     case("stands_still_0X", |_| {
         let started = Command::new("sleep").arg("3600").spawn();
         let child = started.expect("there is such a program").id();
-        if let Ok(place) = std::env::var("HOSTILE_CHILD") {
+        if let Ok(place) = env::var("HOSTILE_CHILD") {
             let _ = fs::write(place, child.to_string());
         }
         let _ = Command::new("kill").args(["-STOP", &std::process::id().to_string()]).status();

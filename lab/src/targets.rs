@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
-use harness::runner::protocol::{self, Description, Event, Request, TestInfo, VARIABLE};
+use harness::runner::protocol::{self, Description, Event, TestInfo};
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -166,30 +166,31 @@ fn describe(
     stop: &Stop,
 ) -> Result<Option<Description>, Refusal> {
     let what = || format!("{} could not be asked for its tests", program.display());
-    let (told, mut answer) = protocol::report().map_err(because(what()))?;
     let mut errors = tempfile::tempfile().map_err(because(what()))?;
     let scratch = TempDir::with_prefix("lab-").map_err(because(what()))?;
-    let request = serde_json::to_string(&Request::new(None)).map_err(because(what()))?;
     let mut command = how.limits.command(program, folder, scratch.path());
     // Another kind of test knows nothing of requests: all it may do is to list what it has.
-    command.arg("--list").env(VARIABLE, request).stdin(told).stdout(Stdio::null());
+    let answer = protocol::ask(&mut command, None).map_err(because(what()))?;
+    command.arg("--list").stdout(Stdio::null());
     command.stderr(errors.try_clone().map_err(because(what()))?);
     let mut child = command.process_group(0).spawn().map_err(because(what()))?;
     let end = worker::wait(&mut child, how.silence, how.limits.together, stop);
     let status = end.map_err(because(what()))?.status().map_err(because(what()))?;
     stop.hear(status);
-    match text_of(&mut answer).lines().next().map(serde_json::from_str) {
+    match text_of(answer).lines().next().map(serde_json::from_str) {
         Some(Ok(Event::Describes(description))) => Ok(Some(description)),
         _ if status.success() => Ok(None),
         // It says itself what is wrong.
-        _ => Err(Refusal(said(&text_of(&mut errors)).unwrap_or_else(what))),
+        _ => {
+            errors.rewind().map_err(because(what()))?;
+            Err(Refusal(said(&text_of(errors)).unwrap_or_else(what)))
+        }
     }
 }
 
-/// What a file has, as far as anybody wants to know.
-fn text_of(file: &mut File) -> String {
+/// What a file still has, as far as anybody wants to know.
+fn text_of(file: File) -> String {
     let mut bytes = Vec::new();
-    let read =
-        file.rewind().and_then(|()| file.take(DESCRIPTION_BYTES_MAX).read_to_end(&mut bytes));
+    let read = file.take(DESCRIPTION_BYTES_MAX).read_to_end(&mut bytes);
     read.map_or_else(|error| error.to_string(), |_| String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -6,9 +6,9 @@
 //! may is ended. Nobody needs to be root for that, or to have a control group at hand.
 //!
 //! What a run can have at a time, then, is its limit, what stands around it ([`BESIDE`]), and what
-//! it writes between two looks: they are [`LOOK_EVERY`] apart, or ten times what a look takes if
-//! that is more (some 15 us for each process of the machine), and a core writes a gigabyte or two
-//! of new memory in a second. Thirty processes that ate side by side on two cores were seen to get
+//! it writes between two looks: they are [`LOOK_EVERY`] apart, or ten times the CPU time that a look
+//! takes if that is more (some 15 us for each process of the machine), and a core writes a gigabyte
+//! or two of new memory in a second. Thirty processes that ate side by side on two cores were seen to get
 //! half a gigabyte beyond the limit; and never is it more than what each of its processes may
 //! reserve. Locked in, there is a `/tmp` and a `/dev/shm` of some size besides
 //! ([`crate::sandbox`]).
@@ -24,13 +24,15 @@ use std::sync::LazyLock;
 
 use labrt::sync::Mutex;
 use labrt::time::{Duration, Instant};
+use rustix::time::{ClockId, clock_gettime};
 use sysinfo::{
     MemoryRefreshKind, Pid, Process, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System,
 };
 
 /// How often a run is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Looking takes this part of a core at most.
+/// Looking takes this part of a core at most. It is CPU time that counts: a machine on which a look
+/// is slow, because others want its cores, is no reason to look less often.
 const LOOKING_SHARE: u32 = 10;
 
 /// Beside what a run may have: who locks it in, and in a report the runner.
@@ -54,7 +56,7 @@ impl Census {
 
     fn look(&mut self) {
         let Some(system) = &mut self.system else { return };
-        let began = Instant::now();
+        let began = cpu_time();
         let memory_alone = ProcessRefreshKind::nothing().with_memory().without_tasks();
         system.refresh_processes_specifics(ProcessesToUpdate::All, true, memory_alone);
         self.children.clear();
@@ -63,7 +65,8 @@ impl Census {
                 self.children.entry(parent).or_default().push(*pid);
             }
         }
-        self.due = Instant::now() + LOOK_EVERY.max(began.elapsed() * LOOKING_SHARE);
+        let took = cpu_time().saturating_sub(began);
+        self.due = Instant::now() + LOOK_EVERY.max(took * LOOKING_SHARE);
     }
 
     /// Bytes that a process has and all that descend from it.
@@ -79,6 +82,11 @@ impl Census {
         }
         sum
     }
+}
+
+/// What the current thread has computed so far.
+fn cpu_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 /// Somebody's eye on a run.

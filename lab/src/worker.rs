@@ -12,7 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use harness::Summary;
 use harness::runner::describe_exit;
-use harness::runner::protocol::{self, Batch, Event, Request, VARIABLE, ranges};
+use harness::runner::protocol::{self, Batch, Event, ranges};
 use labrt::settings::WorldKind;
 use labrt::sim::StrategyKind;
 use labrt::thread;
@@ -122,16 +122,15 @@ struct Worker {
 impl Worker {
     fn start(test: &Selected, seeds: &[u64], how: &How) -> io::Result<Self> {
         let folder = TempDir::with_prefix("lab-")?;
-        let (told, report) = protocol::report()?;
         let name = test.test().name.clone();
         let batch = Batch { test: name.clone(), seeds: ranges(seeds), keep_going: how.keep_going };
-        let request = serde_json::to_string(&Request::new(Some(batch)))?;
         let Target { program, folder: place, .. } = &*test.target;
         // Files that a test makes go with it.
         let mut command = how.limits.command(program, place, folder.path());
-        command.args([&*name, "--exact"]).env(VARIABLE, request);
+        command.args([&*name, "--exact"]);
         set_environment(&mut command, how, None);
-        command.stdin(told).stdout(Stdio::null()).stderr(Stdio::null());
+        let report = protocol::ask(&mut command, Some(&batch))?;
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.process_group(0).spawn()?;
         let memory = Watch::on(child.id(), how.limits.together);
         let (rest, heard) = (Vec::new(), Instant::now());

@@ -129,6 +129,13 @@ fn the_last_of_all_seeds_can_be_the_first() {
 }
 
 #[test]
+fn code_under_test_is_not_told_which_seeds_come() {
+    let seeds = ["looks_for_seeds", "-n", "20", "--first-seed", "7777777000"];
+    let (text, errors, status) = said(&mut on_hostile("stress", &seeds));
+    assert_eq!(status, Some(0), "{text}{errors}");
+}
+
+#[test]
 fn each_test_costs_its_own_points_alone() {
     let tests = [
         "passes",

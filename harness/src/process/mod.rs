@@ -93,6 +93,6 @@ fn end_with_parent() {
 fn in_role(role: &str, name: &str) -> Command {
     let mut command = this_program();
     command.arg(name).env(VARIABLE, role);
-    command.env_remove(crate::runner::protocol::VARIABLE);
+    crate::runner::protocol::ask_nothing(&mut command);
     command
 }

@@ -44,7 +44,7 @@ pub(crate) fn this_program() -> Command {
 pub(super) fn replay_command(test: &str, settings: &Settings, seed: u64) -> Command {
     let mut command = this_program();
     command.args([test, "--exact"]).env("LAB_SEED", seed.to_string());
-    command.env_remove(super::protocol::VARIABLE);
+    super::protocol::ask_nothing(&mut command);
     if let Some(strategy) = settings.strategy {
         command.env("LAB_STRATEGY", strategy.name());
     }

@@ -32,7 +32,7 @@ pub use child::simulate;
 pub(crate) use command::this_program;
 use command::{command_line, end_with_cargo, replay_command};
 use print::Printer;
-use protocol::{Batch, Description, Event, FailedRun, Report, Request};
+use protocol::{Batch, Description, Event, FailedRun, Report};
 pub use test_process::describe as describe_exit;
 use test_process::{Ended, TestResult};
 
@@ -64,9 +64,9 @@ pub fn main(
         Ok(settings) => settings,
         Err(error) => return refuse(&error.to_string()),
     };
-    if let Some(request) = Request::from_env() {
+    if let Some(asked) = protocol::asked() {
         let served =
-            request.and_then(|it| serve(package, sources, implementation, &settings, &cases, it));
+            asked.and_then(|it| serve(package, sources, implementation, &settings, &cases, it));
         return served.unwrap_or_else(|sentence| refuse(&sentence));
     }
     let arguments = Arguments::from_args();
@@ -103,12 +103,9 @@ fn serve(
     implementation: Implementation,
     settings: &Settings,
     cases: &[&'static TestCase],
-    request: Request,
+    (batch, report): (Option<Batch>, Report),
 ) -> Result<ExitCode, String> {
-    let report = Report::open().map_err(|error| {
-        format!("the report, which is to be standard input, cannot be opened: {error}")
-    })?;
-    let Some(batch) = request.batch else {
+    let Some(batch) = batch else {
         // Whoever asks is about to run them.
         source_check::check(Path::new(sources))?;
         let tests = cases.iter().map(|&case| case.into()).collect();
@@ -248,7 +245,7 @@ impl Run {
         let mut command = this_program();
         // Nobody reads them but people who look at a list of processes.
         command.args([case.name, "--exact"]);
-        let ended = test_process::run(command, self.batch(case), !self.arguments.nocapture);
+        let ended = test_process::run(command, &self.batch(case), !self.arguments.nocapture);
         self.judge(case, ended)
     }
 

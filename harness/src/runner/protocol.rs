@@ -1,10 +1,12 @@
 //! How a program has a test target tell what tests it has, and run one of them.
 //!
 //! The runner does this with itself, for each test has a process of its own, and `lab` with any
-//! crate's target. A target that finds a [`Request`] in the variable [`VARIABLE`] serves it and
-//! ends. It answers in a file that it is given for its standard input ([`report`]), one [`Event`] a
-//! line, and never on standard output: that belongs to the code under test, which may print whatever
-//! it likes. Before any of that code runs, the file is put elsewhere, and standard input is empty.
+//! crate's target. A target that finds the variable [`VARIABLE`] is asked for something. Both what
+//! it is asked and what it answers are in a file that it is given for its standard input: the first
+//! line is the request, and it adds its answer, one [`Event`] a line. Nothing of it is on standard
+//! output: that belongs to the code under test, which may print whatever it likes. Nor is the request
+//! in the environment, where that code would find which seeds come. Before any of it runs, the
+//! file is put elsewhere, and standard input is empty.
 //!
 //! What is left out: code under test runs in the process that reports on it. The file has no name by
 //! then. Without `unsafe`, which a kit forbids, `/proc` leads to it, and a program that may trace the
@@ -13,9 +15,10 @@
 
 use std::env;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::RangeInclusive;
 use std::os::fd::AsFd as _;
+use std::process::Command;
 use std::time::Duration;
 
 use labrt::settings::WorldKind;
@@ -25,20 +28,11 @@ use serde::{Deserialize, Serialize};
 use super::case::TestCase;
 use crate::Summary;
 
-/// The variable that holds a request, as JSON.
-pub const VARIABLE: &str = "LAB_REQUEST";
+/// The variable that says to a process that it is asked for something, and in which version.
+const VARIABLE: &str = "LAB_REQUEST";
 
 /// Programs and targets of different versions do not understand each other.
-pub const VERSION: u32 = 3;
-
-/// What a test target is to do, instead of what its arguments say.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Request {
-    /// The asking program's [`VERSION`].
-    pub version: u32,
-    /// None asks for a [`Description`].
-    pub batch: Option<Batch>,
-}
+pub const VERSION: u32 = 4;
 
 /// Runs of one test, one after the other in one process. World and strategy are chosen by
 /// `LAB_WORLD` and `LAB_STRATEGY`, as always.
@@ -177,33 +171,10 @@ pub struct FailedRun {
     pub died: Option<String>,
 }
 
-/// What requests of all versions have.
-#[derive(Deserialize)]
+/// What the variable holds, as JSON, in all versions.
+#[derive(Serialize, Deserialize)]
 struct Version {
     version: u32,
-}
-
-impl Request {
-    /// A request of this version.
-    pub fn new(batch: Option<Batch>) -> Self {
-        Self { version: VERSION, batch }
-    }
-
-    /// The request that the environment holds, if any.
-    ///
-    /// # Errors
-    /// In a sentence, if it cannot be understood.
-    pub(super) fn from_env() -> Option<Result<Self, String>> {
-        let text = env::var(VARIABLE).ok()?;
-        Some(match serde_json::from_str(&text) {
-            Ok(Version { version }) if version != VERSION => Err(format!(
-                "this test target speaks version {VERSION} of the runner's protocol, and who \
-                 asks it version {version}: build both from one version of the harness"
-            )),
-            _ => serde_json::from_str(&text)
-                .map_err(|_| format!("{VARIABLE} is for the runner's own use: unset it")),
-        })
-    }
 }
 
 /// Seeds as the ranges that they make up, in the same order.
@@ -212,15 +183,47 @@ pub fn ranges(seeds: &[u64]) -> Vec<RangeInclusive<u64>> {
     ranges.map(|range| range[0]..=range[range.len() - 1]).collect()
 }
 
-/// A file without a name, for a report: the end to be given to a process as its standard input, and
-/// the end at which to read what it tells.
+/// Has a process of a test target asked for these runs, or else for its [`Description`], and gives the
+/// file in which to read what it tells.
 ///
 /// # Errors
-/// If no file can be made.
-pub fn report() -> io::Result<(File, File)> {
+/// If no file can be made, or written.
+pub fn ask(command: &mut Command, batch: Option<&Batch>) -> io::Result<File> {
     let named = tempfile::NamedTempFile::with_prefix("lab-report-")?;
-    let told = File::options().append(true).open(named.path())?;
-    Ok((told, named.into_file()))
+    let mut told = File::options().read(true).append(true).open(named.path())?;
+    told.write_all(&line(&batch)?)?;
+    let mut answer = named.into_file();
+    answer.seek(SeekFrom::End(0))?;
+    command.env(VARIABLE, serde_json::to_string(&Version { version: VERSION })?).stdin(told);
+    Ok(answer)
+}
+
+/// Takes away that a process was asked for something, for one that it starts.
+pub(crate) fn ask_nothing(command: &mut Command) {
+    command.env_remove(VARIABLE);
+}
+
+/// What this process is asked for, if anything, and where it is to answer.
+///
+/// # Errors
+/// In a sentence, if that cannot be understood.
+pub(super) fn asked() -> Option<Result<(Option<Batch>, Report), String>> {
+    let version = env::var(VARIABLE).ok()?;
+    Some(match serde_json::from_str(&version) {
+        Ok(Version { version: VERSION }) => Report::open()
+            .map_err(|error| format!("what is asked for is to be in standard input: {error}")),
+        Ok(Version { version }) => Err(format!(
+            "this test target speaks version {VERSION} of the runner's protocol, and who \
+             asks it version {version}: build both from one version of the harness"
+        )),
+        Err(_) => Err(format!("{VARIABLE} is for the runner's own use: unset it")),
+    })
+}
+
+fn line(of: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(of)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// Where a process answers. What cannot be written is lost, and whoever asked sees that the last
@@ -228,16 +231,19 @@ pub fn report() -> io::Result<(File, File)> {
 pub(super) struct Report(Shared<File>);
 
 impl Report {
-    /// Takes the file that is our standard input, and leaves nothing in its place.
-    pub(super) fn open() -> io::Result<Self> {
-        let file = io::stdin().as_fd().try_clone_to_owned()?;
+    /// Takes the file that is our standard input, with what it asks for, and leaves nothing in its
+    /// place.
+    fn open() -> io::Result<(Option<Batch>, Self)> {
+        let mut file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-        Ok(Self(Shared::new(file.into())))
+        let mut request = Vec::new();
+        file.rewind()?;
+        file.read_to_end(&mut request)?;
+        Ok((serde_json::from_slice(&request)?, Self(Shared::new(file))))
     }
 
     pub(super) fn tell(&self, event: &Event) {
-        let Ok(mut line) = serde_json::to_vec(event) else { return };
-        line.push(b'\n');
+        let Ok(line) = line(event) else { return };
         // In one piece: the process may die at any moment.
         self.0.with(|file| {
             let _ = file.write_all(&line);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use labrt::thread;
 
-use super::protocol::{self, Batch, Event, FailedRun, Request, VARIABLE};
+use super::protocol::{self, Batch, Event, FailedRun};
 use crate::Summary;
 
 /// Of what a test prints, so much is kept, the last.
@@ -53,13 +53,11 @@ impl TestResult {
 
 /// Runs `command` with `batch` to its end. `captured` keeps what it prints; otherwise that goes where
 /// ours goes.
-pub(super) fn run(mut command: Command, batch: Batch, captured: bool) -> Ended {
+pub(super) fn run(mut command: Command, batch: &Batch, captured: bool) -> Ended {
     if captured {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
     }
-    let seeds = batch.seeds.clone();
-    let ended = ask(&mut command, batch);
-    let (status, output, text) = match ended {
+    let (status, output, text) = match ask(&mut command, batch) {
         Ok(ended) => ended,
         Err(error) => {
             let result = Err(format!("the test's process could not be started: {error}"));
@@ -70,16 +68,15 @@ pub(super) fn run(mut command: Command, batch: Batch, captured: bool) -> Ended {
     let result = events.peek().is_some().then(|| {
         let mut result = TestResult::default();
         events.for_each(|event| result.take(event));
-        with_death(result, &seeds, status)
+        with_death(result, &batch.seeds, status)
     });
     Ended { result: result.ok_or_else(|| describe(status)), output }
 }
 
 /// How the process ended, what it printed, and what it reported.
-fn ask(command: &mut Command, batch: Batch) -> io::Result<(ExitStatus, String, String)> {
-    let (told, mut report) = protocol::report()?;
-    let request = serde_json::to_string(&Request::new(Some(batch)))?;
-    let (status, output) = run_to_end(command.env(VARIABLE, request).stdin(told))?;
+fn ask(command: &mut Command, batch: &Batch) -> io::Result<(ExitStatus, String, String)> {
+    let mut report = protocol::ask(command, Some(batch))?;
+    let (status, output) = run_to_end(command)?;
     let mut text = Vec::new();
     report.read_to_end(&mut text)?;
     Ok((status, output, String::from_utf8_lossy(&text).into_owned()))

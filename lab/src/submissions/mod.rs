@@ -21,9 +21,9 @@
 //! kit. The servers of a cluster are in that one process too, and code that means ill could have them
 //! share memory; on OS threads it could take away a failure that an oracle noticed
 //! ([`labrt::take_failure`]). Servers as processes of their own are not to be had here: they are found
-//! in `/proc`. Buffers of sockets and pipes, which the kernel holds, are not counted. Secret seeds are
-//! known to a run, and its report names the one that failed. Who gives grades that matter reads the
-//! sources of the best.
+//! in `/proc`. Buffers of sockets and pipes, which the kernel holds, are not counted. Of secret
+//! seeds a report names the one that failed; of those to come no code under test can know. Who gives
+//! grades that matter reads the sources of the best.
 
 mod course;
 mod table;
