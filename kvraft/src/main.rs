@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
-            eprintln!("error: {sentence}");
+            cli::complain(&format_args!("error: {sentence}"));
             ExitCode::FAILURE
         }
     }

@@ -1,9 +1,11 @@
 //! The service as processes: what a person at a shell may expect of it.
 
 use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use labrpc::tcp::{Client, Options};
 use labrt::thread;
 use labrt::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -42,11 +44,29 @@ impl<'a> Cluster<'a> {
         let errors = said.try_clone().expect("it can be shared");
         let mut command = kvraft(&["cluster"], folder);
         let process = command.stdout(said).stderr(errors).spawn().expect("it can be started");
-        let cluster = Self { process, folder };
-        while !folder.join("kvraft-data/addresses").exists() || cluster.servers().len() < 3 {
+        let mut cluster = Self { process, folder };
+        cluster.wait_for_servers();
+        cluster
+    }
+
+    /// Starts one that says what it says to nobody.
+    fn start_unheard(folder: &'a Path) -> Self {
+        let mut command = kvraft(&["cluster"], folder);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("it can be started");
+        drop((process.stdout.take(), process.stderr.take()));
+        let mut cluster = Self { process, folder };
+        cluster.wait_for_servers();
+        cluster
+    }
+
+    /// Waits until all three answer.
+    fn wait_for_servers(&mut self) {
+        while !self.folder.join("kvraft-data/addresses").exists() || self.servers().len() < 3 {
+            let ended = self.process.try_wait().expect("it was started");
+            assert_eq!(ended, None, "the cluster has ended");
             thread::sleep(Duration::from_millis(10));
         }
-        cluster
     }
 
     fn run(&self, arguments: &[&str]) -> String {
@@ -167,6 +187,17 @@ fn ctrl_c_ends_a_server_that_stands_still() {
 }
 
 #[test]
+fn a_cluster_goes_on_though_nobody_reads_what_it_says() {
+    let folder = folder();
+    let mut cluster = Cluster::start_unheard(folder.path());
+    let victim = cluster.process(1);
+    kill_process(victim, Signal::KILL).expect("it runs");
+    wait_until_gone(&[victim]);
+    cluster.wait_for_servers();
+    cluster.stop();
+}
+
+#[test]
 fn a_server_that_has_lost_its_data_does_not_come_back_and_the_others_go_on() {
     let folder = folder();
     let cluster = Cluster::start(folder.path());
@@ -188,10 +219,36 @@ fn a_server_that_has_lost_its_data_does_not_come_back_and_the_others_go_on() {
     assert!(!again.status.success() && text(&again).contains(refused), "{}", text(&again));
 }
 
+/// A leader of a later version, perhaps: what it sends cannot be applied.
+#[test]
+fn a_server_whose_thread_panics_ends_and_says_so() {
+    let folder = folder();
+    let (own, peer) = (free_address(), free_address());
+    let peers = format!("{own},{peer}");
+    let mut command =
+        kvraft(&["serve", "--id", "0", "--peers", &peers, "--data", "d"], folder.path());
+    let server = command.stderr(Stdio::piped()).spawn().expect("it can be started");
+    let client = Client::new(own, &Options::default());
+    assert!(client.wait_until_connected(Duration::from_secs(60)), "nobody listens");
+    // Term, leader, last index and its term, bytes.
+    let args = (5u64, 1u64, 9u64, 5u64, b"no snapshot".to_vec());
+    let taken = client.end().call::<_, u64>("RaftRpc", "install_snapshot", &args);
+    assert_eq!(taken, Ok(5), "it is the leader of term 5");
+    let output = server.wait_with_output().expect("it ends");
+    let sentence =
+        "error: S0 has stopped, for it is not in order: S0 cannot go on: a leader's snapshot, ";
+    assert!(!output.status.success() && text(&output).contains(sentence), "{}", text(&output));
+}
+
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it has an address")
+}
+
 #[test]
 fn bad_input_is_refused_with_what_to_do() {
     let folder = folder();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let port = taken.local_addr().expect("it has an address").port().to_string();
     let peers = format!("127.0.0.1:{port}");
     fs::write(folder.path().join("file"), b"").expect("it can be written");

@@ -10,6 +10,8 @@ use labrt::pool::Pool;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::tcp::frame::decode_body;
+
 /// Why a call has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RpcError {
@@ -148,7 +150,7 @@ fn decode_reply<Reply: DeserializeOwned>(
     method: &'static str,
     answer: Result<Vec<u8>, RpcError>,
 ) -> Result<Reply, RpcError> {
-    labgob::decode(&answer?).map_err(|error| {
+    decode_body(&answer?).map_err(|error| {
         log::error!(target: "rpc", "{service}.{method}: the reply is undecodable: {error}");
         RpcError::BadReply(error)
     })

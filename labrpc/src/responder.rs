@@ -11,18 +11,18 @@ use crate::RpcError;
 type Answer = Result<Vec<u8>, RpcError>;
 
 /// Where the answer of one call goes.
-pub(crate) trait Caller: Send {
+pub(crate) trait Destination: Send {
     /// Takes the answer.
     fn take(self: Box<Self>, answer: Answer) -> Unsent;
 }
 
 /// Answers one call, from any thread. Dropped without an answer, it tells the caller that none will
 /// come ([`RpcError::Lost`]).
-pub struct Responder(Box<dyn Caller>);
+pub struct Responder(Box<dyn Destination>);
 
 impl Responder {
-    pub(crate) fn new(caller: impl Caller + 'static) -> Self {
-        Self(Box::new(caller))
+    pub(crate) fn new(to: impl Destination + 'static) -> Self {
+        Self(Box::new(to))
     }
 
     /// A responder for a call that comes from nowhere, and where its answer arrives.
@@ -52,7 +52,7 @@ impl fmt::Debug for Responder {
     }
 }
 
-impl Caller for Sender<Answer> {
+impl Destination for Sender<Answer> {
     fn take(self: Box<Self>, answer: Answer) -> Unsent {
         // There is room for the one answer, and a caller that is gone needs none.
         let _ = self.try_send(answer);

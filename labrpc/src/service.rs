@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::RpcError;
 use crate::responder::{Responder, ServingThread};
+use crate::tcp::frame::decode_body;
 
 type Answer = Result<Vec<u8>, RpcError>;
 type Blocking = dyn Fn(&str, &[u8]) -> Answer + Send + Sync;
@@ -154,7 +155,7 @@ where
 /// # Errors
 /// [`RpcError::BadArguments`], if that is not what the bytes are.
 pub fn decode_args<Args: DeserializeOwned>(args: &[u8]) -> Result<Args, RpcError> {
-    labgob::decode(args).map_err(|error| RpcError::BadArguments(error.to_string()))
+    decode_body(args).map_err(|error| RpcError::BadArguments(error.to_string()))
 }
 
 /// Declares a service: a trait that a server implements, and a stub for its clients.

@@ -155,6 +155,35 @@ fn what_is_no_call_of_a_prompt_service_is_refused() {
 }
 
 #[test]
+fn a_connection_is_complained_of_once_however_many_calls_are_refused() {
+    keep_log();
+    let served = Served::new();
+    let mut raw = served.raw();
+    for call in 1..=100 {
+        raw.write(&parking_request(call, "drive", 1));
+        assert_eq!(raw.read().map(|got| (got.kind, got.call)), Some((Kind::Error, call)));
+    }
+    assert_eq!(complaints_about(raw.address()), 1);
+}
+
+/// Who connects, calls and goes, again and again, would else use up all the files of the process.
+#[cfg(target_os = "linux")]
+#[test]
+fn calls_that_wait_keep_no_connection_that_has_ended() {
+    let files = || std::fs::read_dir("/proc/self/fd").expect("it can be listed").count();
+    let served = Served::new();
+    let parked: Vec<Parked> = (0..300)
+        .map(|number| {
+            let mut raw = served.raw();
+            raw.write(&parking_request(1, "park", number));
+            served.parked.recv().expect("it arrives")
+        })
+        .collect();
+    until("the server has closed them", || files() < 150);
+    assert_eq!(parked.len(), 300, "they still wait");
+}
+
+#[test]
 fn a_prompt_call_that_says_that_it_blocks_holds_nobody_up() {
     let served = Served::new();
     let mut raw = served.raw();
@@ -168,6 +197,68 @@ fn a_prompt_call_that_says_that_it_blocks_holds_nobody_up() {
         let last = raw.read().expect("it goes on");
         assert_eq!((last.kind, last.call), (Kind::Reply, 1));
     }
+}
+
+/// Answers in as many ways as there are, some of them late: 0 at once, 1 from another thread, 2
+/// after it has blocked, 3 from another thread after it has blocked, 4 never.
+fn any_way() -> Service {
+    let pool = Pool::in_current_group("answerer");
+    Service::prompt("AnyWay", move |_, args, responder, thread| {
+        let number: u64 = decode_args(args).expect("the test sends numbers");
+        if matches!(number % 5, 2 | 3) {
+            thread.will_block();
+            thread::sleep(Duration::from_micros(number % 300));
+        }
+        match number % 5 {
+            1 | 3 => pool.run(move || drop(responder.reply(&number))),
+            4 => {}
+            _ => drop(responder.reply(&number)),
+        }
+    })
+}
+
+fn slow() -> Service {
+    Service::new("Slow", |_, args| {
+        thread::sleep(Duration::from_micros(100));
+        Ok(args.to_vec())
+    })
+}
+
+/// Whoever reads, blocks, answers and writes: nobody leaves anything to somebody who does not come.
+#[test]
+fn calls_of_all_kinds_at_once_are_all_answered() {
+    let group = Group::new("S1", 1, 0);
+    let server = Server::bind(any_port(), &group, vec![any_way(), slow()], &Limits::default());
+    let server = server.expect("a port is free");
+    let client = Client::new(server.local_addr(), &patient());
+    assert!(client.wait_until_connected(Duration::from_secs(60)), "nobody listens");
+    let call = |client: &Client, number: u64| {
+        let expected = if number % 5 == 4 { Err(RpcError::Lost) } else { Ok(number) };
+        match number % 7 {
+            6 => (client.end().start("Slow", "", &number), Ok(number)),
+            _ => (client.end().start("AnyWay", "", &number), expected),
+        }
+    };
+    let callers = (0..16).map(|caller: u64| {
+        let client = client.clone();
+        thread::spawn(move || {
+            for round in 0..100 {
+                // One at a time, or many together.
+                let together = 1 + (caller + round) % 8;
+                let first = 1_000 * caller + 8 * round;
+                let pending: Vec<_> =
+                    (first..first + together).map(|number| call(&client, number)).collect();
+                for (mut pending, expected) in pending {
+                    let reply = pending.wait_for(Duration::from_secs(60));
+                    assert_eq!(reply, Some(expected), "no answer came");
+                }
+            }
+        })
+    });
+    let callers: Vec<_> = callers.collect();
+    callers.into_iter().for_each(|caller| caller.join().expect("all are answered"));
+    server.close();
+    group.crash();
 }
 
 #[test]

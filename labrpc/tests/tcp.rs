@@ -105,6 +105,16 @@ fn arguments_and_replies_of_megabytes_arrive_whole() {
     assert_eq!(echo.bytes(&10_000_000), Ok(vec![7; 10_000_000]));
 }
 
+/// A snapshot goes as a whole, and labgob by itself reads 64 MiB at most.
+#[test]
+fn arguments_and_replies_may_be_as_long_as_a_frame_may() {
+    let limits = Limits { frame_bytes: 80 << 20, ..Limits::default() };
+    let world = World::new(&limits);
+    let (_client, echo) = connected(world.server.local_addr(), &Options { limits, ..patient() });
+    let text = "0123456789".repeat(7_000_000);
+    assert!(echo.echo(&text) == Ok(text), "what came back is not what was sent");
+}
+
 #[test]
 fn a_call_to_a_closed_port_is_lost_at_once() {
     let listener = TcpListener::bind(any_port()).expect("a port is free");

@@ -141,8 +141,10 @@ fn a_server_gives_a_sign_of_life_when_it_is_asked() {
 fn connections_beyond_the_limit_are_closed_at_once() {
     let world = World::new(&Limits { connections: 2, ..Limits::default() });
     let (_client, echo) = world.client();
-    let second = world.raw();
-    until("both are known", || world.server.connections() == 2);
+    assert_eq!(echo.echo(&"first".into()), Ok("first".into()));
+    let mut second = world.raw();
+    second.write(&frame(Kind::Ping, 0, &[]));
+    assert_eq!(second.read().expect("it is served").kind, Kind::Pong);
     let mut third = world.raw();
     assert_eq!(third.read(), None);
     expect_warning(third.address(), "2 connections are open, and no more may be");
@@ -152,6 +154,20 @@ fn connections_beyond_the_limit_are_closed_at_once() {
     let mut fourth = world.raw();
     fourth.write(&request(1, "echo", &"in"));
     assert_eq!(fourth.read().expect("it is served").call, 1);
+}
+
+#[test]
+fn connections_that_say_nothing_keep_nobody_out() {
+    let world = World::new(&Limits { connections: 3, ..Limits::default() });
+    let (_client, echo) = world.client();
+    assert_eq!(echo.echo(&"first".into()), Ok("first".into()));
+    let silent: Vec<Raw> = (0..20).map(|_| world.raw()).collect();
+    let mut new = world.raw();
+    new.write(&request(1, "echo", &"in"));
+    assert_eq!(new.read().expect("it is served").call, 1);
+    assert_eq!(echo.echo(&"on".into()), Ok("on".into()));
+    expect_warning(silent[0].address(), "3 connections are open, and no more may be");
+    assert_eq!(world.server.connections(), 3);
 }
 
 #[test]

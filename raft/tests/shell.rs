@@ -154,3 +154,27 @@ fn a_lagging_follower_does_not_delay_commits() {
         assert!(took < Duration::from_secs(1), "50 commands took {took:?}");
     });
 }
+
+/// A server that was started with another list of peers must not stop those of this one.
+#[test]
+fn a_request_of_no_peer_is_refused_and_the_server_goes_on() {
+    labrt::check(|| {
+        let cluster = one_server_with_a_slow_disk();
+        let end = cluster.network().client_end(1, 0);
+        for stranger in [0, 2, usize::MAX] {
+            let args = AppendEntriesArgs {
+                term: TERM,
+                leader_id: stranger,
+                prev_log_index: 0,
+                prev_log_term: 0,
+                entries: Vec::new(),
+                leader_commit: 0,
+            };
+            let answer = end.call::<_, AppendEntriesReply>("RaftRpc", "append_entries", &args);
+            let Err(RpcError::BadArguments(why)) = answer else { panic!("{answer:?}") };
+            assert!(why.contains("do all have the same list of peers?"), "{why}");
+        }
+        let (answer, _) = append(&cluster, 1).join().expect("it ends");
+        assert!(accepted(&answer), "{answer:?}");
+    });
+}

@@ -32,7 +32,12 @@ impl Directory {
         let lock = OpenOptions::new().create(true).write(true).truncate(false).open(&file);
         let lock = lock.map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => {
+                // A server that was killed between a change of names and its sync has left names
+                // that the machine may still forget. Whoever reads them may answer for them.
+                sync_folder(path).map_err(failed)?;
+                Ok(Self { path: path.to_owned(), _lock: lock })
+            }
             Err(TryLockError::WouldBlock) => Err(OpenError::in_use(&path.display().to_string())),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }

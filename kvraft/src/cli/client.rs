@@ -1,5 +1,6 @@
 //! Clients: one operation each.
 
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -10,7 +11,7 @@ use labrt::channel;
 use labrt::thread;
 use labrt::time::Duration;
 
-use super::{HealthClient, ServerHealth};
+use super::{HealthClient, ServerHealth, say};
 use crate::Outcome;
 use crate::address_book;
 
@@ -118,8 +119,7 @@ impl Get {
     pub(crate) fn run(self) -> Outcome {
         let Self { key, servers } = self;
         let value = servers.once(move |clerk| clerk.get(&key))?;
-        println!("{value}");
-        Ok(())
+        writeln!(io::stdout(), "{value}").map_err(|error| format!("it cannot be printed: {error}"))
     }
 }
 
@@ -131,9 +131,9 @@ impl Status {
             match health(*address) {
                 Some(health) => {
                     answered += 1;
-                    println!("{}", line(*address, &health));
+                    say(&line(*address, &health));
                 }
-                None => println!("S{number}  {address:<21}  does not answer"),
+                None => say(&format_args!("S{number}  {address:<21}  does not answer")),
             }
         }
         match 2 * answered > addresses.len() {

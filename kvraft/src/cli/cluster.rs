@@ -4,13 +4,14 @@ use std::env;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use labrt::channel::{self, Receiver};
 use labrt::thread;
 use labrt::time::{Duration, Instant};
 use storage::Directory;
 
+use super::{complain, say};
 use crate::Outcome;
 use crate::address_book;
 
@@ -57,7 +58,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
     // Once the cluster is in the book, a server without data has lost it.
     wait_for_data(&mut servers, data);
     address_book::write(data, &addresses).map_err(cannot)?;
-    println!("{} servers, data in {}; Ctrl-C stops them", addresses.len(), data.display());
+    say(&format_args!(
+        "{} servers, data in {}; Ctrl-C stops them",
+        addresses.len(),
+        data.display()
+    ));
     supervise(&mut servers, &addresses, data, &stop)
 }
 
@@ -170,25 +175,17 @@ fn supervise(
     while stop.recv_timeout(LOOK_EVERY).is_err() {
         for id in 0..servers.len() {
             let ended = servers[id].0.try_wait().ok().flatten();
-            match ended.filter(|_| !failed.contains(&id)) {
-                None => {}
-                Some(status) if status.code().is_some() => {
-                    eprintln!("S{id} has ended ({status}) and stays away");
-                    failed.push(id);
-                }
-                Some(status) => {
-                    if let Err(sentence) = check_folder(data, id) {
-                        eprintln!("{sentence}");
-                        failed.push(id);
-                        continue;
-                    }
-                    println!("S{id} was killed ({status}); it comes back");
-                    if stop.recv_timeout(AWAY).is_ok() {
-                        return end(servers);
-                    }
-                    servers[id] = Server::start(id, addresses, data)?;
-                }
+            let Some(status) = ended.filter(|_| !failed.contains(&id)) else { continue };
+            if let Err(sentence) = check_may_come_back(data, id, status) {
+                complain(&sentence);
+                failed.push(id);
+                continue;
             }
+            say(&format_args!("S{id} was killed ({status}); it comes back"));
+            if stop.recv_timeout(AWAY).is_ok() {
+                return end(servers);
+            }
+            servers[id] = Server::start(id, addresses, data)?;
         }
         if failed.len() == servers.len() {
             return Err("no server is left; they have said why".to_owned());
@@ -197,8 +194,16 @@ fn supervise(
     end(servers)
 }
 
+/// A server that ended by itself has had a reason, and one that was killed may have lost its data.
+fn check_may_come_back(data: &Path, id: usize, status: ExitStatus) -> Outcome {
+    match status.code() {
+        Some(_) => Err(format!("S{id} has ended ({status}) and stays away")),
+        None => check_folder(data, id),
+    }
+}
+
 fn end(servers: &mut Vec<Server>) -> Outcome {
     servers.drain(..).for_each(Server::stop);
-    println!("stopped");
+    say(&"stopped");
     Ok(())
 }

@@ -4,11 +4,24 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod serve;
 
+use std::fmt::Display;
+use std::io::{self, Write as _};
+
 use labrpc::service;
 use serde::{Deserialize, Serialize};
 
 /// Our Raft, with the timing and the switches of a service.
 pub(crate) type ServiceRaft = raft::Raft<raft::Service>;
+
+/// Tells whoever listens. That nobody does any more is no reason for a server to stop.
+pub(crate) fn say(sentence: &dyn Display) {
+    let _ = writeln!(io::stdout(), "{sentence}");
+}
+
+/// The same, of what went wrong.
+pub(crate) fn complain(sentence: &dyn Display) {
+    let _ = writeln!(io::stderr(), "{sentence}");
+}
 
 service! {
     /// What a server says of itself.

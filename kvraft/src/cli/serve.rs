@@ -16,7 +16,7 @@ use labrt::thread;
 use labrt::time::Duration;
 use storage::{Directory, Store};
 
-use super::{Health, HealthClient, ServerHealth, ServiceRaft};
+use super::{Health, HealthClient, ServerHealth, ServiceRaft, say};
 use crate::Outcome;
 
 /// Run one server, in the foreground.
@@ -49,6 +49,8 @@ enum End {
     Wanted,
     /// The disk has failed: nothing may be answered any more.
     DiskFailed,
+    /// A thread has panicked, which says this. What the others still do is worth nothing.
+    Broken(String),
 }
 
 /// A call to a peer is given up after this time: a follower syncs in milliseconds, and takes a
@@ -56,8 +58,10 @@ enum End {
 const CALL_TIME: Duration = Duration::from_secs(2);
 /// A peer that comes back is found within this time, well below an election time-out.
 const RETRY_TIME: Duration = Duration::from_millis(50);
-/// How often it is looked whether the disk has failed.
-const DISK_LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A follower that lags behind is sent a snapshot as a whole, and that is all the data there is.
+const FRAME_BYTES: u32 = 1 << 30;
+/// How often it is looked whether the disk has failed, or a thread.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let Args { id, peers, data, .. } = args;
@@ -74,9 +78,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let store = open(data, &tell)?;
     let group = Group::new(&format!("S{id}"), *id, 1);
     let services = start(args, &group, &store);
-    let server = tcp::Server::bind(address, &group, services, &Limits::default())
+    let server = tcp::Server::bind(address, &group, services, &limits())
         .map_err(|error| format!("S{id} cannot serve on {address}: {error}"))?;
-    println!("S{id} serves on {address}, with its data in {}", data.display());
+    say(&format_args!("S{id} serves on {address}, with its data in {}", data.display()));
     watch(args, &store, &tell)?;
     let end = ends.recv().map_err(|_| "nobody is left to end it".to_owned())?;
     server.close();
@@ -85,6 +89,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
         End::DiskFailed => Err(format!(
             "S{id} has stopped: its disk, {}, has failed. What it acknowledged before is there; \
              start it again when the disk works",
+            data.display()
+        )),
+        End::Broken(failure) => Err(format!(
+            "S{id} has stopped, for it is not in order: {failure}. What it acknowledged is in {}; \
+             if it stops again when it is started again, keep that folder",
             data.display()
         )),
     }
@@ -97,7 +106,7 @@ fn open(data: &Path, tell: &Sender<End>) -> Result<Arc<Store<Directory>>, String
         let _ = tell.send(End::DiskFailed);
         // Whoever saved must not go on as if it had been done.
         loop {
-            thread::sleep(DISK_LOOK_EVERY);
+            thread::sleep(LOOK_EVERY);
         }
     });
     Ok(Arc::new(store.map_err(|error| error.to_string())?))
@@ -106,7 +115,7 @@ fn open(data: &Path, tell: &Sender<End>) -> Result<Arc<Store<Directory>>, String
 /// Starts the server on a thread of its group, and gives its services.
 fn start(args: &Args, group: &Group, store: &Arc<Store<Directory>>) -> Vec<Service> {
     let (id, disk) = (args.id, store.disk());
-    let peers: Vec<ClientEnd> = args.peers.iter().map(|&peer| end_to(peer)).collect();
+    let peers = args.peers.clone();
     let config = Config { max_raft_state: Some(args.max_raft_state), ..Config::default() };
     let sizes = Arc::clone(store);
     let started = group.spawn("main", move || services(id, peers, disk, config, sizes));
@@ -118,11 +127,12 @@ fn start(args: &Args, group: &Group, store: &Arc<Store<Directory>>) -> Vec<Servi
 
 fn services(
     id: usize,
-    peers: Vec<ClientEnd>,
+    peers: Vec<SocketAddr>,
     disk: Disk,
     config: Config,
     store: Arc<Store<Directory>>,
 ) -> Vec<Service> {
+    let peers = peers.into_iter().map(end_to).collect();
     let node = Server::<ServiceRaft, KvMap>::make(peers, id, disk, config);
     let mut services = node.services();
     services.push(HealthClient::service(Arc::new(Doctor { id, node, store })));
@@ -131,8 +141,17 @@ fn services(
 
 /// An end that finds a peer again soon after it was gone.
 fn end_to(peer: SocketAddr) -> ClientEnd {
-    let options = Options { call_time: CALL_TIME, retry_time: RETRY_TIME, ..Options::default() };
+    let options = Options {
+        call_time: CALL_TIME,
+        retry_time: RETRY_TIME,
+        limits: limits(),
+        ..Options::default()
+    };
     Client::new(peer, &options).end()
+}
+
+fn limits() -> Limits {
+    Limits { frame_bytes: FRAME_BYTES, ..Limits::default() }
 }
 
 /// Knows how the server is.
@@ -173,10 +192,20 @@ fn watch(args: &Args, store: &Arc<Store<Directory>>, tell: &Sender<End>) -> Outc
     }
     let (store, tell) = (Arc::clone(store), tell.clone());
     thread::spawn(move || {
-        while !store.has_failed() {
-            thread::sleep(DISK_LOOK_EVERY);
-        }
-        let _ = tell.send(End::DiskFailed);
+        let _ = tell.send(wait_for_failure(&store));
     });
     Ok(())
+}
+
+/// Looks until the disk has failed, or a thread of the server.
+fn wait_for_failure(store: &Store<Directory>) -> End {
+    loop {
+        if store.has_failed() {
+            return End::DiskFailed;
+        }
+        if let Some(failure) = labrt::take_failure() {
+            return End::Broken(failure);
+        }
+        thread::sleep(LOOK_EVERY);
+    }
 }

@@ -24,8 +24,8 @@ type Answer = Result<Vec<u8>, RpcError>;
 /// The pause after the first attempt to connect that failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
-/// How often calls that nobody waits for are looked at: so much later than after their time they
-/// may be lost.
+/// How often at most calls that nobody waits for are looked at, however much is read. If nothing
+/// is, that is as often as the reader looks around: half a second after their time they are lost.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Requests that came to so much are written, though nobody waits for an answer yet.
@@ -368,7 +368,11 @@ impl Calls {
         let mut bytes = Vec::new();
         let frame = Frame { kind: Kind::Request, call: number, body };
         let encoded = frame.encode(self.connection.limits().frame_bytes, &mut bytes);
-        encoded.map_err(|error| RpcError::Unencodable(error.to_string()))?;
+        encoded.map_err(|error| {
+            let peer = self.connection.peer();
+            log::error!(target: "rpc", "a call to {peer} cannot be sent: {error}");
+            RpcError::Unencodable(error.to_string())
+        })?;
         self.connection.leave(bytes).map_err(|_| RpcError::Lost)
     }
 

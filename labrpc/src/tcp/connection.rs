@@ -19,6 +19,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use labgob::DecodeError;
@@ -156,6 +157,8 @@ pub(super) struct Connection {
     peer: SocketAddr,
     limits: Limits,
     outbox: Shared<Outbox>,
+    /// Whether a whole frame has ever come.
+    has_spoken: AtomicBool,
     pool: Pool,
 }
 
@@ -173,7 +176,8 @@ impl Connection {
         // Zero would mean for ever.
         socket.set_write_timeout(Some(limits.write_time.max(Duration::from_millis(1))))?;
         let (limits, pool) = (limits.clone(), pool.clone());
-        Ok(Arc::new(Self { socket, peer, limits, outbox: Shared::default(), pool }))
+        let (outbox, has_spoken) = (Shared::default(), AtomicBool::new(false));
+        Ok(Arc::new(Self { socket, peer, limits, outbox, has_spoken, pool }))
     }
 
     pub(super) fn peer(&self) -> SocketAddr {
@@ -182,6 +186,10 @@ impl Connection {
 
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    pub(super) fn has_spoken(&self) -> bool {
+        self.has_spoken.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -309,6 +317,9 @@ impl Reader {
         while let Some(frame) = splitter.next_frame()? {
             receiver.take(frame)?;
             frames += 1;
+        }
+        if frames > 0 {
+            connection.has_spoken.store(true, Ordering::Relaxed);
         }
         receiver.batch_ends();
         Ok(Some(frames))

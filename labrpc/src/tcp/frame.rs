@@ -366,8 +366,8 @@ impl Refusal {
     }
 }
 
-/// How long a body may be was settled when its frame was read.
-fn decode_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, DecodeError> {
+/// How long a body may be, and so what is in it, was settled when its frame was read.
+pub(crate) fn decode_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, DecodeError> {
     labgob::decode_with(body, &labgob::Limits { max_bytes: usize::MAX, ..Default::default() })
 }
 

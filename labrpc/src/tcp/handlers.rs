@@ -14,7 +14,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use labrt::group::Group;
@@ -25,7 +25,7 @@ use super::connection::{Connection, NotTaken, Reader, Reason, Receiver};
 use super::frame::{Frame, Kind, Refusal, Request};
 use super::server::Registered;
 use crate::RpcError;
-use crate::responder::{Caller, Flush, Responder, Serving, ServingThread, Unsent};
+use crate::responder::{Destination, Flush, Responder, Serving, ServingThread, Unsent};
 use crate::service::Handler;
 
 /// Answers that came to so much are written, whoever else is still at work.
@@ -57,6 +57,8 @@ struct Queue {
     in_flight: usize,
     /// Whether a thread has been called that has not come yet.
     successor_comes: bool,
+    /// Whether a call has been complained of.
+    has_complained: bool,
 }
 
 /// A request that has arrived.
@@ -88,12 +90,12 @@ impl Handlers {
 
     /// Serves and reads for as long as no other thread does.
     fn work(self: Arc<Self>) {
-        let turn = Turn { handlers: &self, kept: RefCell::default() };
+        let worker = Worker { handlers: &self, kept: RefCell::default() };
         while let Some(task) = self.queue.with(Queue::next) {
             match task {
-                Task::Serve(job) => turn.serve(&job),
+                Task::Serve(job) => worker.serve(&job),
                 Task::Read(reading) => {
-                    turn.flush();
+                    worker.flush();
                     self.read(reading);
                 }
             }
@@ -137,6 +139,14 @@ impl Handlers {
         }
     }
 
+    /// Tells of a call that cannot be carried out; of the first one, for there may be thousands.
+    fn complain(&self, error: &RpcError) {
+        if !self.queue.with(|queue| std::mem::replace(&mut queue.has_complained, true)) {
+            let peer = self.connection.peer();
+            log::error!(target: "rpc", "a call from {peer}: {error}; no more is said of its calls");
+        }
+    }
+
     /// Leaves an answer in the connection's buffer, unless the server has crashed meanwhile; the
     /// number of bytes that wait there.
     fn leave(&self, call: u64, answer: Result<Vec<u8>, RpcError>) -> usize {
@@ -174,16 +184,16 @@ impl Queue {
 
 /// A thread that serves a connection, and what it has answered and not sent. If it is unwound by a
 /// call that panics, or by a crash of its server, others go on.
-struct Turn<'a> {
+struct Worker<'a> {
     handlers: &'a Arc<Handlers>,
     kept: RefCell<Vec<Unsent>>,
 }
 
-impl Turn<'_> {
+impl Worker<'_> {
     fn serve(&self, job: &Job) {
         let handlers = self.handlers;
         let responder =
-            Unanswered { handlers: Arc::clone(handlers), number: job.call, answered: false };
+            Unanswered { handlers: Arc::downgrade(handlers), number: job.call, answered: false };
         match Request::decode(&job.body) {
             Ok(Request { service, method, args }) => {
                 let (responder, thread) = (Responder::new(responder), ServingThread::of(self));
@@ -198,7 +208,7 @@ impl Turn<'_> {
     }
 }
 
-impl Serving for Turn<'_> {
+impl Serving for Worker<'_> {
     fn leave_to_others(&self) {
         self.handlers.call_successor(!self.kept.borrow().is_empty());
     }
@@ -212,7 +222,7 @@ impl Serving for Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Worker<'_> {
     fn drop(&mut self) {
         self.handlers.call_successor(false);
     }
@@ -240,7 +250,9 @@ fn error_frame(call: u64, refusal: &Refusal) -> Vec<u8> {
 
 /// A call that somebody waits for. Dropped, it tells the caller at once that no answer will come.
 struct Unanswered {
-    handlers: Arc<Handlers>,
+    /// Once the connection has ended, and its threads with it, there is nobody to answer. The
+    /// socket must not be kept for that: who connects, calls and goes would use up all there are.
+    handlers: Weak<Handlers>,
     number: u64,
     answered: bool,
 }
@@ -248,9 +260,12 @@ struct Unanswered {
 impl Unanswered {
     /// Leaves the one answer.
     fn leave(&self, answer: Result<Vec<u8>, RpcError>) -> Unsent {
-        let Self { handlers, number, .. } = self;
+        let Some(handlers) = self.handlers.upgrade() else { return Unsent(None) };
+        if let Some(error) = answer.as_ref().err().filter(|error| **error != RpcError::Lost) {
+            handlers.complain(error);
+        }
         handlers.queue.with(|queue| queue.in_flight -= 1);
-        let waits = match handlers.leave(*number, answer) {
+        let waits = match handlers.leave(self.number, answer) {
             0 => None,
             FLUSH_BYTES.. => {
                 handlers.connection.flush();
@@ -262,12 +277,9 @@ impl Unanswered {
     }
 }
 
-impl Caller for Unanswered {
+impl Destination for Unanswered {
     fn take(mut self: Box<Self>, answer: Result<Vec<u8>, RpcError>) -> Unsent {
         self.answered = true;
-        if let Some(error) = answer.as_ref().err().filter(|error| **error != RpcError::Lost) {
-            log::error!(target: "rpc", "a call from {}: {error}", self.handlers.connection.peer());
-        }
         self.leave(answer)
     }
 }

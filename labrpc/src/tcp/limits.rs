@@ -16,8 +16,9 @@ pub struct Limits {
     /// Bytes that wait in this process for a peer that does not read; a single frame may be
     /// longer. Beyond, calls are lost at once, and a server closes the connection. Default: 16 MiB.
     pub buffered_bytes: usize,
-    /// Connections of one server at a time. Each holds a thread and a file descriptor; the next
-    /// ones are closed at once. Default: 256, far more than a cluster and its clients need, and far
+    /// Connections of one server at a time. Each holds a thread and a file descriptor. If there are
+    /// so many, a new one takes the place of one that has not said anything yet; if all have, it
+    /// is closed at once. Default: 256, far more than a cluster and its clients need, and far
     /// below the 1,024 files that a process may have open.
     pub connections: usize,
     /// After so long without a byte a connection is closed: its peer may have lost its power. A

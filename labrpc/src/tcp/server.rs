@@ -28,7 +28,7 @@ const REST: Duration = Duration::from_millis(50);
 
 /// Services at an address, until it is closed or dropped.
 pub struct Server {
-    shared: Arc<Serving>,
+    host: Arc<Host>,
     address: SocketAddr,
     acceptor: Mutex<Option<Acceptor>>,
 }
@@ -39,7 +39,7 @@ struct Acceptor {
     hang_up: UnixStream,
 }
 
-struct Serving {
+struct Host {
     offer: Arc<Offer>,
     limits: Limits,
     connections: Shared<Connections>,
@@ -86,12 +86,12 @@ impl Server {
         let pool = Pool::new(group, "rpc");
         let offer = Arc::new(Offer { group: group.clone(), handler, pool });
         let connections = Shared::default();
-        let shared = Arc::new(Serving { offer, limits: limits.clone(), connections });
-        let theirs = Arc::clone(&shared);
+        let host = Arc::new(Host { offer, limits: limits.clone(), connections });
+        let theirs = Arc::clone(&host);
         let accept = move || theirs.accept_all(&listener, &hung_up);
         let thread = Builder::new().name("tcp acceptor").group(group).spawn(accept);
         let acceptor = Mutex::new(Some(Acceptor { thread, hang_up }));
-        Ok(Self { shared, address, acceptor })
+        Ok(Self { host, address, acceptor })
     }
 
     /// Where it listens.
@@ -101,7 +101,7 @@ impl Server {
 
     /// How many connections are open.
     pub fn connections(&self) -> usize {
-        self.shared.connections.with(|connections| connections.open.len())
+        self.host.connections.with(|connections| connections.open.len())
     }
 
     /// Closes the listener and all connections; when this returns, the port is free. Handlers that
@@ -111,14 +111,14 @@ impl Server {
         drop(hang_up);
         // An error is its panic, which its group has told of, or its group's crash.
         let _ = thread.join();
-        let open = self.shared.connections.with(|connections| {
+        let open = self.host.connections.with(|connections| {
             connections.closed = true;
             std::mem::take(&mut connections.open)
         });
         for connection in open.into_values() {
             connection.close(&Reason::Closed);
         }
-        self.shared.offer.pool.close();
+        self.host.offer.pool.close();
     }
 }
 
@@ -134,7 +134,7 @@ impl fmt::Debug for Server {
     }
 }
 
-impl Serving {
+impl Host {
     /// Accepts until the other end of `hung_up` hangs up.
     fn accept_all(self: Arc<Self>, listener: &TcpListener, hung_up: &UnixStream) {
         loop {
@@ -186,27 +186,49 @@ impl Serving {
 
     /// Enters a connection among the open ones, unless there are too many.
     fn register(self: &Arc<Self>, connection: &Arc<Connection>) -> Option<Registered> {
-        let number = self.connections.with(|connections| {
-            if connections.closed || connections.open.len() >= self.limits.connections {
-                return None;
-            }
-            connections.last += 1;
-            connections.open.insert(connections.last, Arc::clone(connection));
-            Some(connections.last)
-        })?;
-        Some(Registered { serving: Arc::clone(self), number })
+        let limit = self.limits.connections;
+        let (number, gone) = self.connections.with(|connections| {
+            let gone = connections.make_room(limit);
+            (connections.enter(connection, limit), gone)
+        });
+        if let Some(gone) = gone {
+            gone.close(&Reason::TooMany(limit));
+        }
+        number.map(|number| Registered { host: Arc::clone(self), number })
+    }
+}
+
+impl Connections {
+    /// If there are too many, takes the oldest out that has not said anything yet: who connects and
+    /// is silent, many times over, must not keep out those who have something to say.
+    fn make_room(&mut self, limit: usize) -> Option<Arc<Connection>> {
+        if self.open.len() < limit {
+            return None;
+        }
+        let silent = self.open.iter().find(|(_, connection)| !connection.has_spoken());
+        let number = *silent?.0;
+        self.open.remove(&number)
+    }
+
+    fn enter(&mut self, connection: &Arc<Connection>, limit: usize) -> Option<u64> {
+        if self.closed || self.open.len() >= limit {
+            return None;
+        }
+        self.last += 1;
+        self.open.insert(self.last, Arc::clone(connection));
+        Some(self.last)
     }
 }
 
 /// A connection among the open ones. When nobody reads it any more, it is closed and taken out.
 pub(super) struct Registered {
-    serving: Arc<Serving>,
+    host: Arc<Host>,
     number: u64,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let connections = &self.serving.connections;
+        let connections = &self.host.connections;
         let connection = connections.with(|connections| connections.open.remove(&self.number));
         if let Some(connection) = connection {
             connection.close(&Reason::Abandoned);

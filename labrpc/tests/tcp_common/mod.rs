@@ -237,6 +237,12 @@ pub(crate) fn expect_warning(address: SocketAddr, reason: &str) {
     assert!(found.contains(reason), "the reason is {found:?}, and not {reason:?}");
 }
 
+/// How many of its calls were complained of.
+pub(crate) fn complaints_about(address: SocketAddr) -> usize {
+    let start = format!("ERROR rpc a call from {address}: ");
+    LINES.lock().iter().filter(|line| line.starts_with(&start)).count()
+}
+
 /// What was logged when the connection with `address` ended, which is waited for; it is told once.
 pub(crate) fn end_of_connection(address: SocketAddr) -> String {
     let starts = [

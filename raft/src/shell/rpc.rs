@@ -33,10 +33,25 @@ const TIMEOUT_NOW: &str = "timeout_now";
 /// What this server does for its peers.
 pub(super) fn service(shell: &Arc<Shell>) -> Service {
     let shell = Arc::clone(shell);
-    Service::prompt(SERVICE, move |method, args, responder, thread| match decode(method, args) {
-        Ok(request) => shell.request(request, responder, thread),
-        Err(error) => drop(responder.refuse(error)),
+    Service::prompt(SERVICE, move |method, args, responder, thread| {
+        match decode(method, args).and_then(|request| from_a_peer(&shell, request)) {
+            Ok(request) => shell.request(request, responder, thread),
+            Err(error) => drop(responder.refuse(error)),
+        }
     })
+}
+
+/// For the core, a message from anybody else is a broken invariant. But a server that was given
+/// another list of peers is a person's mistake, and no reason to stop.
+fn from_a_peer(shell: &Shell, request: Request) -> Result<Request, RpcError> {
+    let (me, from, servers) = (shell.me, request.sender(), shell.peers.len());
+    if from < servers && from != me {
+        return Ok(request);
+    }
+    Err(RpcError::BadArguments(format!(
+        "S{from} asks, which is no other server for S{me}, whose cluster has {servers}: do all \
+         have the same list of peers?"
+    )))
 }
 
 fn decode(method: &str, args: &[u8]) -> Result<Request, RpcError> {

@@ -18,6 +18,7 @@ use super::{applier, writer};
 use crate::core::{Config, Input, Moment, Node, Request, ServerId, SnapshotData, WriteId};
 
 pub(super) struct Shell {
+    pub(super) me: ServerId,
     pub(super) peers: Vec<ClientEnd>,
     pub(super) disk: Disk,
     pub(super) journal: Journal,
@@ -54,6 +55,7 @@ impl Shell {
         View::of(&node).tell_start();
         let (state, death) = State::new(node, apply);
         Self {
+            me,
             peers,
             disk,
             journal,
