@@ -308,9 +308,9 @@ fn install_over_other_tail(cluster: &Cluster) {
         let [next, other] = others(cluster, deposed);
         disconnect(cluster, &[next, other]);
         start_many(cluster, deposed, 200);
-        sleep(ms(200));
-        let with_tail = cluster.server(deposed).raft_state_size();
-        assert!(with_tail >= RAFT_STATE_MAX, "200 entries take no more than {with_tail} bytes");
+        let size = || cluster.server(deposed).raft_state_size();
+        let has_tail = is_so_within(secs(10), || size() >= RAFT_STATE_MAX);
+        assert!(has_tail, "200 entries take no more than {} bytes", size());
         cluster.disconnect(deposed);
         cluster.connect(next);
         cluster.connect(other);
@@ -320,7 +320,6 @@ fn install_over_other_tail(cluster: &Cluster) {
         let last = cluster.agree(2);
         cluster.connect(deposed);
         cluster.wait(last, 3, None);
-        let size = || cluster.server(deposed).raft_state_size();
         assert!(
             is_so_within(secs(10), || size() < RAFT_STATE_MAX),
             "S{deposed} has installed the snapshot of index {last}, and its Raft still keeps {} \
