@@ -1,7 +1,7 @@
 //! How a program has a test target tell what tests it has, and run one of them.
 //!
 //! The runner does this with itself, for each test has a process of its own, and `lab` with any
-//! crate's target. A target that finds the variable [`VARIABLE`] is asked for something. Both what
+//! crate's target. A target that finds the variable `LAB_REQUEST` is asked for something. Both what
 //! it is asked and what it answers are in a file that it is given for its standard input: the first
 //! line is the request, and it adds its answer, one [`Event`] a line. Nothing of it is on standard
 //! output: that belongs to the code under test, which may print whatever it likes. Nor is the request
