@@ -44,6 +44,7 @@ const fn case(name: &'static str, body: fn(&Cluster)) -> TestCase {
 
 const CASES: &[TestCase] = &[
     case("passes_0X", Cluster::check_no_leader),
+    case("unrecorded_0X", |_| assert!(!labrt::trace::enabled(), "this run is recorded")),
     case("panics_0X", |_| panic!("this is what went wrong")),
     case("fails_later_0X", |_| {
         thread::sleep(Duration::from_millis(1_500));

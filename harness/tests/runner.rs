@@ -9,7 +9,7 @@ fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (String, Option<i32>) 
     let this = env::current_exe().expect("a running program has a path");
     let profile = this.ancestors().nth(2).expect("it lies in target/PROFILE/deps");
     let mut command = Command::new(profile.join("examples/misbehaving"));
-    for name in ["LAB_WORLD", "LAB_SEED", "LAB_SEEDS", "LAB_STRATEGY", "LAB_CHECK"] {
+    for name in ["LAB_WORLD", "LAB_SEED", "LAB_SEEDS", "LAB_STRATEGY", "LAB_CHECK", "RUST_LOG"] {
         command.env_remove(name);
     }
     command.args(arguments).env("CI", "true").envs(variables.iter().copied());
@@ -23,11 +23,11 @@ fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (String, Option<i32>) 
 fn a_test_that_misbehaves_costs_itself_alone() {
     let (text, status) = run(&[], &[]);
     assert_eq!(status, Some(1), "{text}");
-    for passed in ["passes_0X", "only_in_sim_0X"] {
+    for passed in ["passes_0X", "only_in_sim_0X", "unrecorded_0X"] {
         let line = text.lines().find(|line| line.starts_with(&format!("test {passed}")));
         assert!(line.is_some_and(|line| line.contains("... ok")), "{passed}: {line:?}");
     }
-    assert!(text.contains("test result: FAILED. 2 passed; 8 failed; 0 ignored"), "{text}");
+    assert!(text.contains("test result: FAILED. 3 passed; 8 failed; 0 ignored"), "{text}");
     for said in [
         "FAIL panics_0X · sim random-walk · seed 0 · 0.001 s · this is what went wrong",
         "FAIL aborts_0X · sim random-walk · seed 0 · 0.000 s · the test's process aborted",
@@ -71,6 +71,15 @@ fn seeds_that_pass_pass_and_one_seed_is_exactly_that_one() {
 }
 
 #[test]
+fn a_run_is_recorded_only_for_a_log_that_was_asked_for() {
+    let (text, status) = run(&["unrecorded"], &[]);
+    assert_eq!(status, Some(0), "{text}");
+    let (text, status) = run(&["unrecorded"], &[("RUST_LOG", "election=debug")]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("this run is recorded"), "{text}");
+}
+
+#[test]
 fn a_filter_that_matches_nothing_is_an_error_that_lists_the_tests() {
     let (text, status) = run(&["no_such_test_9Z"], &[]);
     assert_eq!(status, Some(2), "{text}");
@@ -79,7 +88,7 @@ fn a_filter_that_matches_nothing_is_an_error_that_lists_the_tests() {
     // A name without a part may be a unit test's of the same crate.
     let (text, status) = run(&["some_unit_test"], &[]);
     assert_eq!(status, Some(0), "{text}");
-    assert!(text.contains("0 passed; 0 failed; 0 ignored; 0 measured; 10 filtered out"), "{text}");
+    assert!(text.contains("0 passed; 0 failed; 0 ignored; 0 measured; 11 filtered out"), "{text}");
 }
 
 #[test]
@@ -103,7 +112,7 @@ fn a_bad_setting_is_refused_with_a_sentence() {
 fn exact_skip_and_list_are_those_of_libtest() {
     let (text, status) = run(&["passes_0X", "--exact"], &[]);
     assert_eq!(status, Some(0), "{text}");
-    assert!(text.contains("1 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out"), "{text}");
+    assert!(text.contains("1 passed; 0 failed; 0 ignored; 0 measured; 10 filtered out"), "{text}");
     let (text, _) = run(&["s_0X", "--skip", "passes"], &[]);
     assert!(text.contains("test aborts_0X") && !text.contains("test passes_0X"), "{text}");
     let (text, status) = run(&["passes_0X", "--test-threads", "0"], &[]);

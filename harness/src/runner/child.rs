@@ -76,8 +76,9 @@ type Passed = (Summary, Vec<String>);
 
 fn config(settings: &Settings, seed: u64) -> Config {
     let config = Config::new(seed).with_strategy(settings.strategy_of(seed));
-    // Log lines show roles, which the recorder keeps.
-    let record = log::max_level() > log::LevelFilter::Off;
+    // The lines of a log show roles, which the recorder keeps. Errors are printed without being
+    // asked for, and are no reason to record every run.
+    let record = log::max_level() > log::LevelFilter::Error;
     Config { max_time: TIME_LIMIT, record, ..config }
 }
 
