@@ -48,7 +48,7 @@ impl Default for DiskFaults {
 }
 
 /// What one server has on its disk, for all its incarnations.
-pub(crate) struct Platter {
+struct Platter {
     server: usize,
     state: Shared<State>,
     delays: Shared<Stream>,
@@ -63,21 +63,30 @@ struct State {
     faults: DiskFaults,
     /// How often a journal was to be synced.
     syncs: u64,
-    /// What the last incarnation uses.
+}
+
+/// What came of the last incarnation's opening of its store.
+#[derive(Default)]
+struct Last {
+    /// The last one that was opened.
     store: Option<Arc<MountedStore>>,
-    /// The last incarnation could not open its store, since a sync failed.
+    /// A sync failed.
     failed_to_open: bool,
 }
 
 /// One server's disk, for tests that start their servers themselves. A [`Cluster`](crate::Cluster)'s
 /// servers have the same.
 #[derive(Clone)]
-pub struct ServerDisk(Arc<Platter>);
+pub struct ServerDisk {
+    platter: Arc<Platter>,
+    /// Not with the platter: the store holds on to that, and neither would ever be freed.
+    last: Arc<Shared<Last>>,
+}
 
 impl ServerDisk {
     /// An empty disk of server number `server`; its delays and faults follow from the seed and that.
     pub fn new(server: usize) -> Self {
-        Self(Arc::new(Platter::new(server)))
+        Self { platter: Arc::new(Platter::new(server)), last: Arc::default() }
     }
 
     /// The disk for an incarnation, which is the threads of `group`: what these write after their
@@ -87,28 +96,69 @@ impl ServerDisk {
     /// # Panics
     /// If a sync fails.
     pub fn mount(&self, group: &Group) -> Disk {
-        let mounted = self.0.mount(group, &Arc::default()).disk();
+        let mounted = self.open(self.mount_for(group, &Arc::default()));
         mounted.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The disk for a new incarnation, which is to open its store: the one before is over, and what
+    /// it did not sync may be gone.
+    pub(crate) fn mount_for(&self, group: &Group, crashes: &Arc<Crashes>) -> Mount {
+        self.platter.crash();
+        self.last.with(|last| last.failed_to_open = false);
+        Mount::new(&self.platter, group, crashes)
+    }
+
+    /// Opens the store for that incarnation, which takes a disk's time.
+    ///
+    /// # Errors
+    /// If a sync fails.
+    ///
+    /// # Panics
+    /// If there is damage: a disk that only forgets leaves none, if its store does what it must.
+    pub(crate) fn open(&self, mount: Mount) -> Result<Disk, OpenError> {
+        let opened = mount.open_store();
+        self.last.with(|last| match &opened {
+            Ok(store) => last.store = Some(Arc::clone(store)),
+            Err(_) => last.failed_to_open = true,
+        });
+        if let Err(error) = &opened {
+            assert!(!error.is_damage(), "S{} cannot start: {error}", self.platter.server);
+        }
+        Ok(watched(&opened?.disk(), Counter(Arc::clone(&self.platter))))
     }
 
     /// What can go wrong from now on.
     pub fn set_faults(&self, faults: &DiskFaults) {
-        self.0.set_faults(faults);
+        self.platter.state.with(|state| state.faults = faults.clone());
     }
 
     /// How many bytes Raft keeps here now, the snapshot aside.
     pub fn raft_state_size(&self) -> usize {
-        self.0.raft_state_size()
+        self.store().map_or(0, |store| store.raft_state_size())
     }
 
     /// The size of the service's snapshot, in bytes.
     pub fn snapshot_size(&self) -> usize {
-        self.0.snapshot_size()
+        self.store().map_or(0, |store| store.snapshot_size())
+    }
+
+    pub(crate) fn syncs(&self) -> u64 {
+        self.platter.state.with(|state| state.syncs)
+    }
+
+    /// Whether a sync has failed since the server was last started.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.last.with(|last| last.failed_to_open)
+            || self.store().is_some_and(|store| store.has_failed())
+    }
+
+    fn store(&self) -> Option<Arc<MountedStore>> {
+        self.last.with(|last| last.store.clone())
     }
 }
 
 impl Platter {
-    pub(crate) fn new(server: usize) -> Self {
+    fn new(server: usize) -> Self {
         let stream = |purpose| Shared::new(random::stream(purpose, server as u64));
         Self {
             server,
@@ -119,40 +169,9 @@ impl Platter {
         }
     }
 
-    /// The disk for a new incarnation, which is to open its store: the one before is over, and what
-    /// it did not sync may be gone.
-    pub(crate) fn mount(self: &Arc<Self>, group: &Group, crashes: &Arc<Crashes>) -> Mount {
-        self.state.with(|state| {
-            self.tears.with(|tears| state.files.crash(tears));
-            state.failed_to_open = false;
-        });
-        Mount::new(self, group, crashes)
-    }
-
-    pub(crate) fn set_faults(&self, faults: &DiskFaults) {
-        self.state.with(|state| state.faults = faults.clone());
-    }
-
-    pub(crate) fn syncs(&self) -> u64 {
-        self.state.with(|state| state.syncs)
-    }
-
-    pub(crate) fn raft_state_size(&self) -> usize {
-        self.store().map_or(0, |store| store.raft_state_size())
-    }
-
-    pub(crate) fn snapshot_size(&self) -> usize {
-        self.store().map_or(0, |store| store.snapshot_size())
-    }
-
-    /// Whether a sync has failed since the server was last started.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.state.with(|state| state.failed_to_open)
-            || self.store().is_some_and(|store| store.has_failed())
-    }
-
-    fn store(&self) -> Option<Arc<MountedStore>> {
-        self.state.with(|state| state.store.clone())
+    /// What was not synced may be gone.
+    fn crash(&self) {
+        self.state.with(|state| self.tears.with(|tears| state.files.crash(tears)));
     }
 
     fn draw_delay(&self) -> Duration {
@@ -177,12 +196,13 @@ impl Platter {
         }
         Ok(())
     }
+}
 
-    /// A new incarnation has opened its store, or has failed to.
-    fn note_opened(&self, opened: &Result<Arc<MountedStore>, OpenError>) {
-        self.state.with(|state| match opened {
-            Ok(store) => state.store = Some(Arc::clone(store)),
-            Err(_) => state.failed_to_open = true,
-        });
+/// Counts the syncs that a server asked for.
+struct Counter(Arc<Platter>);
+
+impl Watch for Counter {
+    fn note_sync(&self) {
+        self.0.state.with(|state| state.syncs += 1);
     }
 }

@@ -3,14 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
-use contract::Disk;
 use labrt::group::Group;
 use labrt::thread;
 use labrt::trace::{self, EventKind};
 use storage::{File, FileSystem, OpenError, Store};
 
 use super::files::FileId;
-use super::watched::{Watch, watched};
 use super::{Platter, State};
 use crate::plan::{CrashPoint, Crashes};
 
@@ -37,24 +35,10 @@ impl Mount {
         Self { platter, group: group.clone(), crashes }
     }
 
-    /// Opens the store, which takes a disk's time.
-    ///
-    /// # Errors
-    /// If a sync fails.
-    ///
-    /// # Panics
-    /// If there is damage: a disk that only forgets leaves none, if its store does what it must.
-    pub(crate) fn disk(self) -> Result<Disk, OpenError> {
-        let platter = Arc::clone(&self.platter);
+    pub(super) fn open_store(self) -> Result<Arc<MountedStore>, OpenError> {
         let group = self.group.clone();
         // The persister's user cannot be told, and must not go on.
-        let opened = Store::open(self, move |_| group.crash()).map(Arc::new);
-        platter.note_opened(&opened);
-        if let Err(error) = &opened {
-            assert!(!error.is_damage(), "S{} cannot start: {error}", platter.server);
-        }
-        let disk = opened?.disk();
-        Ok(watched(&disk, Counter(platter)))
+        Store::open(self, move |_| group.crash()).map(Arc::new)
     }
 
     /// What an incarnation does to its disk, if it still is the one that runs. Looked at in the
@@ -146,13 +130,5 @@ impl File for OpenFile {
         // A file in memory has no more bytes than that.
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         self.mount.changed(|state| state.files.truncate(self.id, length))
-    }
-}
-
-struct Counter(Arc<Platter>);
-
-impl Watch for Counter {
-    fn note_sync(&self) {
-        self.0.state.with(|state| state.syncs += 1);
     }
 }

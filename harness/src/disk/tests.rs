@@ -10,7 +10,7 @@ use labrt::random;
 use labrt::sync::Shared;
 use labrt::thread;
 
-use super::{DiskFaults, Platter};
+use super::{DiskFaults, ServerDisk};
 
 /// Compacts over and over: each snapshot is a number, and the records beside it are so many copies
 /// of it. A zero is appended after each.
@@ -26,14 +26,10 @@ fn compact_until_it_fails(disk: &Disk, durable: &Shared<u16>) -> Result<(), Disk
     Ok(())
 }
 
-fn mounted(platter: &Arc<Platter>, group: &Group) -> Disk {
-    platter.mount(group, &Arc::default()).disk().expect("no sync fails")
-}
-
 /// Mounts the disk for a new server, and has that compact.
-fn start(platter: &Arc<Platter>, durable: &Arc<Shared<u16>>) -> (Group, Disk) {
+fn start(disk: &ServerDisk, durable: &Arc<Shared<u16>>) -> (Group, Disk) {
     let group = Group::new("S0", 0, 0);
-    let disk = mounted(platter, &group);
+    let disk = disk.mount(&group);
     let (theirs, durable) = (disk.clone(), Arc::clone(durable));
     group.spawn("compactor", move || compact_until_it_fails(&theirs, &durable));
     (group, disk)
@@ -57,14 +53,14 @@ fn found(disk: &Disk) -> u16 {
 #[test]
 fn snapshot_and_records_are_replaced_together_or_not_at_all() {
     labrt::check(|| {
-        let platter = Arc::new(Platter::new(0));
+        let server_disk = ServerDisk::new(0);
         let durable = Arc::new(Shared::new(0));
         let mut draw = random::stream("script", 1);
         for _ in 0..30 {
-            let (group, _) = start(&platter, &durable);
+            let (group, _) = start(&server_disk, &durable);
             thread::sleep(draw.duration(Duration::ZERO..Duration::from_millis(4)));
             group.crash();
-            let disk = mounted(&platter, &Group::new("S0", 0, 0));
+            let disk = server_disk.mount(&Group::new("S0", 0, 0));
             let (found, known) = (found(&disk), durable.with(|durable| *durable));
             assert!(found == known || found == known + 1, "{known} was durable, and not {found}");
             durable.with(|durable| *durable = found);
@@ -77,19 +73,19 @@ fn a_compaction_that_failed_leaves_the_old_or_the_new_and_is_the_last() {
     let kept = Arc::new(Shared::new([0, 0]));
     let counts = Arc::clone(&kept);
     labrt::check(move || {
-        let platter = Arc::new(Platter::new(0));
+        let server_disk = ServerDisk::new(0);
         let failing = DiskFaults { sync_failure_ppm: 50_000, ..DiskFaults::default() };
         let durable = Arc::new(Shared::new(0));
         for _ in 0..20 {
-            let (group, disk) = start(&platter, &durable);
-            platter.set_faults(&failing);
-            while !platter.has_failed() {
+            let (group, disk) = start(&server_disk, &durable);
+            server_disk.set_faults(&failing);
+            while !server_disk.has_failed() {
                 thread::sleep(Duration::from_millis(1));
             }
             assert!(disk.journal().sync().is_err(), "nothing is taken after that");
             group.crash();
-            platter.set_faults(&DiskFaults::default());
-            let disk = mounted(&platter, &Group::new("S0", 0, 0));
+            server_disk.set_faults(&DiskFaults::default());
+            let disk = server_disk.mount(&Group::new("S0", 0, 0));
             let (found, known) = (found(&disk), durable.with(|durable| *durable));
             assert!(found == known || found == known + 1, "{known} was durable, and not {found}");
             counts.with(|counts| counts[usize::from(found - known)] += 1);

@@ -13,7 +13,7 @@ use super::{
     Call, Gone, Kind, Program, Request, Response, Seat, ServerHandle, ServicePolicy, Surroundings,
     is_of_the_harness, name_of,
 };
-use crate::disk::{DiskFaults, Mount, Platter};
+use crate::disk::{DiskFaults, Mount, ServerDisk};
 
 /// How long a crash on OS threads waits for `kill` to return.
 const KILL_PATIENCE: Duration = Duration::from_millis(50);
@@ -23,7 +23,7 @@ pub(crate) struct LocalServer<K> {
     me: usize,
     servers: usize,
     around: Surroundings,
-    platter: Arc<Platter>,
+    disk: ServerDisk,
     state: Shared<State>,
     kind: K,
     policy: Arc<Shared<ServicePolicy>>,
@@ -53,7 +53,7 @@ impl<K: Kind> LocalServer<K> {
             me,
             servers,
             around,
-            platter: Arc::new(Platter::new(me)),
+            disk: ServerDisk::new(me),
             state: Shared::new(state),
             kind,
             policy: Arc::default(),
@@ -138,9 +138,9 @@ impl<K: Kind> LocalServer<K> {
     /// Runs an incarnation on threads of its group. `ready` hears that it has begun, or closes.
     fn spawn_program(&self, group: &Group, program: Program, mount: Mount, ready: Sender<()>) {
         let (me, kind, its) = (self.me, self.kind.clone(), group.clone());
-        let network = self.around.network.clone();
+        let (network, disk) = (self.around.network.clone(), self.disk.clone());
         group.spawn("main", move || {
-            let Ok(disk) = mount.disk() else { return its.crash() };
+            let Ok(disk) = disk.open(mount) else { return its.crash() };
             let serve = |services| network.serve(me, &its, services);
             let begun = |(): &()| {
                 let _ = ready.send(());
@@ -182,7 +182,7 @@ impl<K: Kind> ServerHandle for LocalServer<K> {
         self.around.crashes.set_victim(self.me, Arc::new(group.clone()));
         self.around.oracle.begin_incarnation(self.me, incarnation);
         let seat = self.seat(&group, incarnation, nudges_tx.clone());
-        let mount = self.platter.mount(&group, &self.around.crashes);
+        let mount = self.disk.mount_for(&group, &self.around.crashes);
         let program = Program { seat, calls: calls_rx, looks: nudges_rx };
         let (ready, started) = channel::bounded(1);
         self.spawn_program(&group, program, mount, ready);
@@ -239,7 +239,7 @@ impl<K: Kind> ServerHandle for LocalServer<K> {
     }
 
     fn set_disk_faults(&self, faults: &DiskFaults) {
-        self.platter.set_faults(faults);
+        self.disk.set_faults(faults);
     }
 
     fn set_service_policy(&self, policy: &ServicePolicy) {
@@ -247,18 +247,18 @@ impl<K: Kind> ServerHandle for LocalServer<K> {
     }
 
     fn raft_state_size(&self) -> usize {
-        self.platter.raft_state_size()
+        self.disk.raft_state_size()
     }
 
     fn snapshot_size(&self) -> usize {
-        self.platter.snapshot_size()
+        self.disk.snapshot_size()
     }
 
     fn syncs(&self) -> u64 {
-        self.platter.syncs()
+        self.disk.syncs()
     }
 
     fn has_failed_disk(&self) -> bool {
-        self.platter.has_failed()
+        self.disk.has_failed()
     }
 }
