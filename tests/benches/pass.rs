@@ -15,7 +15,12 @@ use harness::runner::{Implementation, TestCase, simulate};
 use harness::{Cluster, KvCluster, KvSetup, Summary};
 use labrpc::Faults;
 use labrt::sim::{self, Config};
+use mimalloc::MiMalloc;
 use rustix::time::{ClockId, clock_gettime};
+
+/// As `tests::main!` has it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const OURS: Implementation =
     Implementation::new().raft::<raft::Raft>().kv::<kvraft::KvServer<raft::Raft>>();

@@ -57,7 +57,7 @@ mod swarm;
 use harness::runner::TestCase;
 
 #[doc(hidden)]
-pub use harness;
+pub use {harness, mimalloc};
 
 /// All suites, in the order of the labs.
 pub const SUITES: &[&[TestCase]] =
@@ -77,6 +77,10 @@ macro_rules! main {
         $crate::main!(@ kv::<$kv>());
     };
     (@ $($implementation:tt)+) => {
+        /// Simulated servers allocate with every message: it saves a campaign a sixth of its time.
+        #[global_allocator]
+        static ALLOCATOR: $crate::mimalloc::MiMalloc = $crate::mimalloc::MiMalloc;
+
         fn main() -> std::process::ExitCode {
             let implementation = $crate::harness::runner::Implementation::new().$($implementation)+;
             let package = env!("CARGO_PKG_NAME");
