@@ -1,11 +1,11 @@
 //! The barest replication: what a put would take on this machine if the service were its messages
 //! and its writes, and nothing else.
 //!
-//! The leader sends what its client sends to both followers and writes it to a file of its own; each
-//! follower writes it and answers; when two of the three files are synced, the leader answers. That
-//! is all: nothing is encoded, checked, kept in order after a failure, or could be read back. So it
-//! shows what three processes that share cores and a disk cannot but take, as a disk and a loopback
-//! each by itself do not.
+//! The leader sends what its client sends to both followers and writes it to a file of its own;
+//! each follower writes it and answers; when two of the three files are synced, the leader answers.
+//! That is all: nothing is encoded, checked, kept in order after a failure, or could be read back.
+//! So it shows what three processes that share cores and a disk cannot but take, as a disk and a
+//! loopback each by itself do not.
 //!
 //! A thread waits at each socket, and no message goes from one thread to another.
 

@@ -35,9 +35,9 @@ pub(crate) struct Args {
 /// So many times the yardstick a put may take.
 const GOAL: f64 = 2.5;
 
-/// So many times the quickest round's a sync may take in the slowest. Where others want the processor,
-/// whoever has just used it much gets it late, and that is the yardstick: it would seem slow, and
-/// the put quick.
+/// So many times the quickest round's a sync may take in the slowest. Where others want the
+/// processor, whoever has just used it much gets it late, and that is the yardstick: it would seem
+/// slow, and the put quick.
 const QUIET: f64 = 4.0;
 
 const KEY: &str = "sixteen bytes id";

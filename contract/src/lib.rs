@@ -51,9 +51,9 @@ pub trait RaftNode: Send + Sync + Sized + 'static {
     /// Committed entries go to `apply`, in order and without gaps; that channel is bounded, a
     /// rendezvous in the suites of Raft, so sending blocks until the service takes messages. This
     /// must return at once: the work
-    /// is done by threads of the node's own ([`labrt::thread::spawn`]). A service reads its snapshot
-    /// ([`Disk::read_snapshot`]) before it calls this: afterwards there may be a newer one, of which
-    /// it will be told.
+    /// is done by threads of the node's own ([`labrt::thread::spawn`]). A service reads its
+    /// snapshot ([`Disk::read_snapshot`]) before it calls this: afterwards there may be a newer
+    /// one, of which it will be told.
     fn make(peers: Vec<ClientEnd>, me: usize, disk: Disk, apply: Sender<ApplyMsg>) -> Arc<Self>;
 
     /// The RPC services that the node's peers call.

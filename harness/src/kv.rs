@@ -23,8 +23,8 @@ pub struct KvSetup {
     pub max_raft_state: Option<usize>,
 }
 
-/// A server whose Raft's state is too large has so long to make it smaller, be it by little: one that
-/// has just started may have much to apply, and machines differ in how fast that goes.
+/// A server whose Raft's state is too large has so long to make it smaller, be it by little: one
+/// that has just started may have much to apply, and machines differ in how fast that goes.
 const SHRINKS_WITHIN: Duration = Duration::from_secs(1);
 /// How often somebody who waits looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

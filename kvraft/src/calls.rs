@@ -1,11 +1,11 @@
 //! A client's calls, of which it can leave one that hangs, and turn to another server.
 //!
-//! A call may take as long as a server is paused, and cannot be taken back. Most are answered at once,
-//! though, by the only server that was asked: so the client's own thread makes a call and waits for
-//! it. When it turns elsewhere, another thread goes on waiting for the call that hangs. From then on
-//! there may be news from any of the client's calls, and it knows them by their number. News of a
-//! call that it does not wait for any more is still news, if the call is about the same request:
-//! whichever copy of it is answered, the answer is the same.
+//! A call may take as long as a server is paused, and cannot be taken back. Most are answered at
+//! once, though, by the only server that was asked: so the client's own thread makes a call and
+//! waits for it. When it turns elsewhere, another thread goes on waiting for the call that hangs.
+//! From then on there may be news from any of the client's calls, and it knows them by their
+//! number. News of a call that it does not wait for any more is still news, if the call is about
+//! the same request: whichever copy of it is answered, the answer is the same.
 
 use std::time::Duration;
 

@@ -7,7 +7,8 @@ pub struct Config {
     /// there is no limit.
     pub max_raft_state: Option<usize>,
     /// How many sessions there may be; when one more is opened, the least recently used ends. A
-    /// session takes some 100 bytes of memory and about 10 of a snapshot, and the size of one response.
+    /// session takes some 100 bytes of memory and about 10 of a snapshot, and the size of one
+    /// response.
     ///
     /// It should exceed the number of clients that are active at the same time by far: with fewer,
     /// clients end each other's sessions in turn, and hear of nothing but that.

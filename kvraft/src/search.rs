@@ -10,7 +10,8 @@
 //!
 //! A hint may be wrong, and two servers may name each other. So within a turn nobody is asked again
 //! who has refused or has not answered in time. Only a call that was *lost* says nothing about the
-//! server: it is repeated once, at once if that server led a moment ago, or when a hint leads there.
+//! server: it is repeated once, at once if that server led a moment ago, or when a hint leads
+//! there.
 //!
 //! A server that was silent may be dead for long. From then on it is asked in its turn, but nobody
 //! waits for it, until it is heard of again: otherwise each turn would be as long as one's patience

@@ -11,8 +11,8 @@ pub(crate) const SERVICE: &str = "Replica";
 /// The name of its one method.
 pub(crate) const METHOD: &str = "ask";
 
-/// A request has at most so many bytes. It goes into the log beside others, and the whole entry to the
-/// followers beside others: all that has to stay below labgob's limit on a message, by far.
+/// A request has at most so many bytes. It goes into the log beside others, and the whole entry to
+/// the followers beside others: all that has to stay below labgob's limit on a message, by far.
 pub(crate) const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
 /// Whether servers take a request of this size. A client asks before it sends one, for an answer;

@@ -1,6 +1,6 @@
 //! What servers have in memory depends on keys, values and clients, and not on how many operations
-//! there were. (That the same holds of their disks is shown by `bounded_memory_3B`, for any service:
-//! from outside, one sees the disk alone.)
+//! there were. (That the same holds of their disks is shown by `bounded_memory_3B`, for any
+//! service: from outside, one sees the disk alone.)
 //!
 //! All allocations of the process are counted, so this one test has it to itself.
 

@@ -1,7 +1,8 @@
 //! What is kept of failed runs, beside their line in the table: the report, and in sim the trace.
 //!
-//! A campaign may fail a million times in one way. So of each kind of failure of a test only the first
-//! few are had again and kept, and in all no more than a folder that a person can look through.
+//! A campaign may fail a million times in one way. So of each kind of failure of a test only the
+//! first few are had again and kept, and in all no more than a folder that a person can look
+//! through.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,10 +1,10 @@
 //! Many runs of many tests on several workers: who runs what next.
 //!
-//! Tests take turns, in rounds, each of which has twice the seeds of the one before: whenever a person
-//! stops, no test has had more than about four times the runs of another. A worker process gets a batch
-//! of seeds of one test, as many as take about a second: starting a process is then less than a hundredth
-//! of its life. In real time a batch is a single run, for what one run leaves behind must not
-//! disturb the next.
+//! Tests take turns, in rounds, each of which has twice the seeds of the one before: whenever a
+//! person stops, no test has had more than about four times the runs of another. A worker process
+//! gets a batch of seeds of one test, as many as take about a second: starting a process is then
+//! less than a hundredth of its life. In real time a batch is a single run, for what one run leaves
+//! behind must not disturb the next.
 
 use std::collections::HashSet;
 use std::fs;

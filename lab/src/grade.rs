@@ -1,8 +1,8 @@
 //! Every test over the same seeds, and what that is worth.
 //!
-//! In sim a grade is a fact about the code. The seeds are fixed, virtual time does not know how fast
-//! the machine is, and the limits that do are far from what a correct run takes; so it comes out the same
-//! on any machine, as often as one likes.
+//! In sim a grade is a fact about the code. The seeds are fixed, virtual time does not know how
+//! fast the machine is, and the limits that do are far from what a correct run takes; so it comes
+//! out the same on any machine, as often as one likes.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -32,8 +32,9 @@ use crate::worker::{self, How, Outcome, Run};
 /// Run the suites over fixed seeds, and print points by part and test.
 ///
 /// Each test runs in processes of its own: one that hangs, crashes, or eats memory costs its own
-/// points and no others. The exit status is 0 only if every test passed, and 130 if it was stopped. For
-/// a class, whose points are in the table, it is 1 only if a report or a row could not be written.
+/// points and no others. The exit status is 0 only if every test passed, and 130 if it was stopped.
+/// For a class, whose points are in the table, it is 1 only if a report or a row could not be
+/// written.
 ///
 ///   lab grade                        all parts
 ///   lab grade 2A 2B                  two of them
@@ -302,8 +303,8 @@ pub(crate) fn grade(
     })
 }
 
-/// A file for a report, opened before anything is run: a grade must not be lost for a wrong path. What it
-/// has stays until there is a grade.
+/// A file for a report, opened before anything is run: a grade must not be lost for a wrong path.
+/// What it has stays until there is a grade.
 fn open(path: Option<&PathBuf>) -> Result<Option<File>, Refusal> {
     let open = |path: &PathBuf| {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);

@@ -1,9 +1,9 @@
 //! What a test's process may use, and what it sees.
 //!
 //! A process cannot be limited from outside before it starts, so it starts as this program, limits
-//! itself, and becomes the test. One that nobody trusts becomes the test inside a [`Sandbox`]. These
-//! limits are those of each process; what a test's processes take together somebody has to look at
-//! ([`crate::together`]).
+//! itself, and becomes the test. One that nobody trusts becomes the test inside a [`Sandbox`].
+//! These limits are those of each process; what a test's processes take together somebody has to
+//! look at ([`crate::together`]).
 
 use std::env;
 use std::ffi::OsString;
@@ -20,8 +20,8 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use crate::refusal::{Refusal, because};
 use crate::sandbox::Sandbox;
 
-/// Where this program is. Asked for at the start: it may be built anew while it runs, and then the one
-/// in its place does as well.
+/// Where this program is. Asked for at the start: it may be built anew while it runs, and then the
+/// one in its place does as well.
 static THIS_PROGRAM: LazyLock<PathBuf> =
     LazyLock::new(|| env::current_exe().unwrap_or_else(|_| "lab".into()));
 
@@ -46,8 +46,8 @@ pub(crate) const FILE_BYTES_MAX: u64 = 1 << 30;
 /// Files that a test may have open.
 const OPEN_FILES_MAX: u64 = 4096;
 
-/// What this program is called with when it is to limit itself. It is no command that a person would
-/// look for, in a list or in a shell's completions.
+/// What this program is called with when it is to limit itself. It is no command that a person
+/// would look for, in a list or in a shell's completions.
 pub(crate) const NAME: &str = "limited";
 
 /// Run a program within limits; what `lab` starts its workers with.
@@ -62,7 +62,8 @@ pub(crate) struct Args {
     /// How many processes and threads the user may have
     #[arg(long)]
     processes: Option<u64>,
-    /// Neither it nor what it starts ever reaches into another process, or has memory that is nobody's
+    /// Neither it nor what it starts ever reaches into another process, or has memory that is
+    /// nobody's
     #[arg(long)]
     locked_in: bool,
     program: PathBuf,
@@ -76,8 +77,9 @@ impl Limits {
         Self { memory: bytes, together: bytes, sandbox: None }
     }
 
-    /// A command that becomes `program` in `folder`, within limits; arguments are still to be added.
-    /// Files that it makes go to `scratch`, or, if it is locked in, to a `/tmp` that goes with it.
+    /// A command that becomes `program` in `folder`, within limits; arguments are still to be
+    /// added. Files that it makes go to `scratch`, or, if it is locked in, to a `/tmp` that goes
+    /// with it.
     ///
     /// ```text
     /// lab limited --memory M -- program
@@ -100,8 +102,8 @@ impl Limits {
         if let Some(user) = sandbox.user {
             command.args(["--user", &user.to_string(), "--processes", &processes]);
         }
-        // Outside, the limit would count whatever else this user runs. Inside, a sandbox's users are
-        // counted by themselves.
+        // Outside, the limit would count whatever else this user runs. Inside, a sandbox's users
+        // are counted by themselves.
         let inside = sandbox.user.is_none().then(this_program);
         let mut sandbox = sandbox.clone();
         inside.iter().for_each(|lab| sandbox.show(lab));

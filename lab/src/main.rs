@@ -1,7 +1,7 @@
 //! `lab`: the command line of the labs.
 //!
-//! It works on the crate that it stands in, ours or a student's: it has cargo build that crate's test
-//! targets, asks each what tests it has, and has worker processes run them (`harness`'s
+//! It works on the crate that it stands in, ours or a student's: it has cargo build that crate's
+//! test targets, asks each what tests it has, and has worker processes run them (`harness`'s
 //! [`protocol`](harness::runner::protocol)). So it knows nothing of any Raft, and a crate needs
 //! nothing but its `tests::main!` line.
 //!

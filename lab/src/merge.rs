@@ -23,8 +23,8 @@ pub(crate) struct Args {
     files: Vec<PathBuf>,
 }
 
-/// Reads the runs of a file. The last line may be half a line, without its end: whoever wrote it was
-/// stopped.
+/// Reads the runs of a file. The last line may be half a line, without its end: whoever wrote it
+/// was stopped.
 ///
 /// # Errors
 /// If the file cannot be read, or a line is none of ours: names it by its number.

@@ -2,8 +2,8 @@
 //!
 //! The files are those of the folder `kit/`, which are part of this program; `files` says which
 //! kind of crate has which. What changes from crate to crate is its name, and where the crates of
-//! the labs are (`labs`). A crate holds nothing that was worked out while it was made but these two,
-//! so a course can as well make one, change what it likes, and hand that out.
+//! the labs are (`labs`). A crate holds nothing that was worked out while it was made but these
+//! two, so a course can as well make one, change what it likes, and hand that out.
 
 mod files;
 mod labs;

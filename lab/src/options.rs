@@ -45,12 +45,12 @@ impl Memory {
 
 /// Memory that a run may reserve.
 pub(crate) const MEMORY_MB: u64 = 4096;
-/// Processes and threads of a user whom nobody trusts. A run in sim has a handful of threads; one in
-/// real time has some for each call that is under way.
+/// Processes and threads of a user whom nobody trusts. A run in sim has a handful of threads; one
+/// in real time has some for each call that is under way.
 const PROCESSES_IN_SIM: u64 = 256;
 const PROCESSES_IN_REAL_TIME: u64 = 8192;
-/// The longest correct run in sim that we know takes a sixth of it, and the usual one a thousandth; one
-/// that stands still is ended by its own watchdog after 10 s.
+/// The longest correct run in sim that we know takes a sixth of it, and the usual one a thousandth;
+/// one that stands still is ended by its own watchdog after 10 s.
 const LIMIT_IN_SIM: Duration = Duration::from_secs(60);
 /// A test ends itself after 120 s of its world's time.
 const LIMIT_IN_REAL_TIME: Duration = Duration::from_secs(180);

@@ -13,8 +13,8 @@ use crate::tally::Tally;
 
 /// How often a plain line says how far it is.
 const LINE_EVERY: Duration = Duration::from_secs(10);
-/// More bars than this, or than the terminal has lines, do not fit: then only the tests that are being
-/// run have one.
+/// More bars than this, or than the terminal has lines, do not fit: then only the tests that are
+/// being run have one.
 const BARS_MAX: usize = 16;
 
 fn bars_max() -> usize {
@@ -159,8 +159,8 @@ impl Progress {
     }
 }
 
-/// The terminal does not write `^C` while bars are drawn: the line that it takes is one that they do not
-/// reckon with, and one of theirs would stay behind.
+/// The terminal does not write `^C` while bars are drawn: the line that it takes is one that they
+/// do not reckon with, and one of theirs would stay behind.
 struct QuietKeys(Termios);
 
 impl QuietKeys {

@@ -97,8 +97,8 @@ impl Key {
     }
 }
 
-/// What failures of one kind have in common: the message, with a `#` for each number. Which server it
-/// was, and when, differs from seed to seed.
+/// What failures of one kind have in common: the message, with a `#` for each number. Which server
+/// it was, and when, differs from seed to seed.
 pub(crate) fn signature(failure: &str) -> String {
     let mut signature = String::new();
     for character in failure.chars() {

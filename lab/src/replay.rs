@@ -22,10 +22,10 @@ use crate::worker::{self, End, How};
 ///
 /// It has the memory that a grading gives it, and as much time as you have: Ctrl-C ends it.
 ///
-/// In sim it is the same run, to the nanosecond, as often as you like: on this machine or another, in
-/// release or, with --debug, not. It leaves its trace, each message and what servers said of themselves,
-/// in target/lab/TEST-SEED, which `lab logs` shows; one that fails ends with the last events as a
-/// diagram.
+/// In sim it is the same run, to the nanosecond, as often as you like: on this machine or another,
+/// in release or, with --debug, not. It leaves its trace, each message and what servers said of
+/// themselves, in target/lab/TEST-SEED, which `lab logs` shows; one that fails ends with the last
+/// events as a diagram.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The test, as in figure8_unreliable_2C

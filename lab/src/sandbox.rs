@@ -2,10 +2,10 @@
 //!
 //! Inside there is no network, no process but its own, no home, no file but the system's and those
 //! that are named, all of them read-only, and a small `/tmp` that goes with it: whatever is written
-//! there, no disk gets full, and no memory either, for it cannot make a place of its own, in which it
-//! could mount what it likes. When its first process ends, all that it started ends. And no process
-//! reaches into another one ([`reach_into_no_other`]): the one that runs code under test also holds
-//! its report.
+//! there, no disk gets full, and no memory either, for it cannot make a place of its own, in which
+//! it could mount what it likes. When its first process ends, all that it started ends. And no
+//! process reaches into another one ([`reach_into_no_other`]): the one that runs code under test
+//! also holds its report.
 
 use std::ffi::OsString;
 use std::io;
@@ -39,8 +39,8 @@ pub(crate) struct Sandbox {
     pub(crate) user: Option<u32>,
     /// Processes and threads, in all.
     pub(crate) processes: u64,
-    /// Whether there is a `/proc`. Compilers want it; code under test could find its own open report
-    /// there.
+    /// Whether there is a `/proc`. Compilers want it; code under test could find its own open
+    /// report there.
     pub(crate) proc: bool,
 }
 
@@ -111,10 +111,11 @@ impl Sandbox {
     }
 }
 
-/// From now on this process, what it becomes and what they start cannot trace another process, read or
-/// write its memory, or take over a file that it has open. Programs of the system that code under
-/// test may start, `perl` for one, could do that to whoever started them. Nor do they get memory that belongs
-/// to no process, in which nobody would see what they take ([`crate::together`]).
+/// From now on this process, what it becomes and what they start cannot trace another process, read
+/// or write its memory, or take over a file that it has open. Programs of the system that code
+/// under test may start, `perl` for one, could do that to whoever started them. Nor do they get
+/// memory that belongs to no process, in which nobody would see what they take
+/// ([`crate::together`]).
 ///
 /// # Errors
 /// If the kernel has no such filters.
@@ -141,8 +142,8 @@ pub(crate) fn refuse_calls() -> Result<(), Refusal> {
     apply_filter(&program.map_err(because(no_way()))?).map_err(because(no_way()))
 }
 
-/// A call's number, and those that it has in x32: an x86-64 kernel may take both, and a filter does not
-/// know one from the other.
+/// A call's number, and those that it has in x32: an x86-64 kernel may take both, and a filter does
+/// not know one from the other.
 #[cfg(target_os = "linux")]
 fn numbers(call: i64) -> Vec<i64> {
     const X32: i64 = 0x4000_0000;

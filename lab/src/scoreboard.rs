@@ -75,8 +75,8 @@ fn counted(count: u64, thing: &str) -> String {
     if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
 
-/// Which seeds a test has failed on. One that has lost all its points is not run to the end, and how far
-/// it came is chance.
+/// Which seeds a test has failed on. One that has lost all its points is not run to the end, and
+/// how far it came is chance.
 pub(crate) fn seeds_in_words(test: &TestGrade) -> String {
     let TestGrade { passed, failed, first_failure, .. } = test;
     match first_failure {

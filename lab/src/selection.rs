@@ -1,7 +1,7 @@
 //! Which tests a person means.
 //!
-//! A word is a part (`2A`), a test's name (`figure8_2C`, or `figure8` if only one part has it), or a
-//! piece of names (`partition`), tried in this order. No word means all tests.
+//! A word is a part (`2A`), a test's name (`figure8_2C`, or `figure8` if only one part has it), or
+//! a piece of names (`partition`), tried in this order. No word means all tests.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! Who wants the work to end.
 //!
-//! A person's Ctrl-C, or whoever ends this program with a signal that can be caught, ends all of it;
-//! a part of the work, a campaign, may be over before that, and what is left to do about it goes on.
+//! A person's Ctrl-C, or whoever ends this program with a signal that can be caught, ends all of
+//! it; a part of the work, a campaign, may be over before that, and what is left to do about it
+//! goes on.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitCode, ExitStatus};
@@ -13,8 +14,8 @@ use rustix::process::Signal;
 
 use crate::refusal::{Refusal, because};
 
-/// When workers are to end: all of them as soon as a person says so; those of a part of the work also
-/// at some time, or once it has come to what it was for.
+/// When workers are to end: all of them as soon as a person says so; those of a part of the work
+/// also at some time, or once it has come to what it was for.
 #[derive(Clone, Default)]
 pub(crate) struct Stop {
     told: Arc<AtomicBool>,
@@ -45,8 +46,8 @@ impl Stop {
     }
 
     /// A process has ended in which no code under test can have run. If it was for a signal that a
-    /// terminal sends, that was meant for us: a process is in our group until it has one of its own,
-    /// and hears what we hear, perhaps before we do.
+    /// terminal sends, that was meant for us: a process is in our group until it has one of its
+    /// own, and hears what we hear, perhaps before we do.
     pub(crate) fn hear(&self, status: ExitStatus) {
         let of_terminal = [Signal::INT, Signal::TERM, Signal::HUP].map(Signal::as_raw);
         if status.signal().is_some_and(|signal| of_terminal.contains(&signal)) {
@@ -69,8 +70,8 @@ impl Stop {
         self.was_told() || is_over() || self.at.is_some_and(|at| Instant::now() >= at)
     }
 
-    /// What came of a command, if a person ended it and it could not go on for that: nothing else is to
-    /// blame then.
+    /// What came of a command, if a person ended it and it could not go on for that: nothing else
+    /// is to blame then.
     ///
     /// # Errors
     /// What it could not do, if nobody did.

@@ -30,9 +30,9 @@ use crate::worker::How;
 
 /// Run seeds of tests, side by side, and count what fails.
 ///
-/// It goes on after a failure, and keeps the first reports of each kind in target/lab. Ctrl-C stops it
-/// at any time, with the table of what ran so far. The exit status is 0 if all runs passed, 1 if one
-/// failed, and 130 if it was stopped before that.
+/// It goes on after a failure, and keeps the first reports of each kind in target/lab. Ctrl-C stops
+/// it at any time, with the table of what ran so far. The exit status is 0 if all runs passed, 1 if
+/// one failed, and 130 if it was stopped before that.
 ///
 ///   lab stress 2A -n 1000            a thousand seeds of each test of part 2A
 ///   lab stress figure8 --for 10m     ten minutes of the two figure8 tests
@@ -187,8 +187,8 @@ impl Stress {
         Ok(())
     }
 
-    /// Prints what came of it. Reports that are still being made are waited for, unless a person wants
-    /// it all to end.
+    /// Prints what came of it. Reports that are still being made are waited for, unless a person
+    /// wants it all to end.
     fn end(&mut self, stop: &Stop) {
         if !stop.was_told() && self.keeping.iter().any(|keeping| !keeping.is_finished()) {
             eprintln!("the last reports are being made; Ctrl-C does without them");

@@ -1,9 +1,9 @@
 //! What many runs come to: the table.
 //!
-//! Of n runs, k failed. What does that say of the rate at which the test fails? The table has k/n, and
-//! the largest rate that is not ruled out: with a larger one, k failures or fewer would come up in less than 5 % of such campaigns
-//! (Clopper and Pearson 1934, one-sided). It says something when k is 0, too: after 1,000 clean runs, at most
-//! 0.3 %.
+//! Of n runs, k failed. What does that say of the rate at which the test fails? The table has k/n,
+//! and the largest rate that is not ruled out: with a larger one, k failures or fewer would come up
+//! in less than 5 % of such campaigns (Clopper and Pearson 1934, one-sided). It says something when
+//! k is 0, too: after 1,000 clean runs, at most 0.3 %.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};

@@ -158,7 +158,8 @@ fn said(stderr: &str) -> Option<String> {
     (!sentence.is_empty()).then(|| sentence.to_owned())
 }
 
-/// Asks a program what suites it has; none if it is another kind of test. It has the limits of a run.
+/// Asks a program what suites it has; none if it is another kind of test. It has the limits of a
+/// run.
 fn describe(
     program: &Path,
     folder: &Path,

@@ -6,11 +6,11 @@
 //! may is ended. Nobody needs to be root for that, or to have a control group at hand.
 //!
 //! What a run can have at a time, then, is its limit, what stands around it ([`BESIDE`]), and what
-//! it writes between two looks: they are [`LOOK_EVERY`] apart, or ten times the CPU time that a look
-//! takes if that is more (some 15 us for each process of the machine), and a core writes a gigabyte
-//! or two of new memory in a second. Thirty processes that ate side by side on two cores were seen to get
-//! half a gigabyte beyond the limit; and never is it more than what each of its processes may
-//! reserve. Locked in, there is a `/tmp` and a `/dev/shm` of some size besides
+//! it writes between two looks: they are [`LOOK_EVERY`] apart, or ten times the CPU time that a
+//! look takes if that is more (some 15 us for each process of the machine), and a core writes a
+//! gigabyte or two of new memory in a second. Thirty processes that ate side by side on two cores
+//! were seen to get half a gigabyte beyond the limit; and never is it more than what each of its
+//! processes may reserve. Locked in, there is a `/tmp` and a `/dev/shm` of some size besides
 //! ([`crate::sandbox`]).
 //!
 //! # Left out
@@ -129,8 +129,8 @@ pub(crate) fn too_much(limit: u64) -> String {
     format!("its processes together took more than {limit} MB of memory, and were killed")
 }
 
-/// Bytes of memory that are free, and that there are; in a container, by its own limit. None if nobody
-/// can tell.
+/// Bytes of memory that are free, and that there are; in a container, by its own limit. None if
+/// nobody can tell.
 pub(crate) fn memory_of_machine() -> Option<(u64, u64)> {
     let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let system = System::new_with_specifics(memory).ok()?;

@@ -2,8 +2,8 @@
 //! to.
 //!
 //! A test that hangs, aborts, overflows its stack or eats memory costs its own run: the process is
-//! ended with everything that it started, that seed has failed, and another process goes on behind it.
-//! What a test prints goes nowhere; a failed seed is had again for that.
+//! ended with everything that it started, that seed has failed, and another process goes on behind
+//! it. What a test prints goes nowhere; a failed seed is had again for that.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -236,8 +236,9 @@ pub(crate) fn set_environment(command: &mut Command, how: &How, seed: Option<u64
     }
 }
 
-/// Has a failed run again, for everything that there is to say about it: the whole report, whose last
-/// lines are the footer; or as much of it as there is when we are to stop, or it has gone too far.
+/// Has a failed run again, for everything that there is to say about it: the whole report, whose
+/// last lines are the footer; or as much of it as there is when we are to stop, or it has gone too
+/// far.
 ///
 /// # Errors
 /// If it cannot be started.
@@ -366,7 +367,8 @@ mod tests {
 
     #[test]
     fn processes_that_together_have_too_much_memory_are_ended() {
-        // Each has to hold what it reads until it has all of it: nothing in that is the end of a line.
+        // Each has to hold what it reads until it has all of it: nothing in that is the end of a
+        // line.
         let eats = "head -c 40000000 /dev/zero | tail | sleep 1000 & ";
         let mut child = shell(&format!("{}wait", eats.repeat(6)));
         let most = 100_000_000;

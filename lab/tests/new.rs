@@ -74,8 +74,8 @@ fn lines<'a>(text: &'a str, beginning: &str) -> Vec<&'a str> {
     text.lines().filter(|line| line.starts_with(beginning)).collect()
 }
 
-/// Builds a fresh kit without a warning, and has every test fail, at once, with what is to be written
-/// for `part`.
+/// Builds a fresh kit without a warning, and has every test fail, at once, with what is to be
+/// written for `part`.
 fn fails_politely(kit: &Kit, part: &str, tests: usize) {
     let (text, status) = kit.cargo(&["fmt", "--check"]);
     assert_eq!(status, Some(0), "{text}");

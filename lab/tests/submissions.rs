@@ -1,7 +1,7 @@
 //! A class of thirteen: what each gets, and that none of them reaches what is not its own.
 //!
-//! They are the plain Raft of this repository with something done to it. A kit has to be built with all that
-//! it depends on, so this is the slowest test of all; it needs bubblewrap.
+//! They are the plain Raft of this repository with something done to it. A kit has to be built with
+//! all that it depends on, so this is the slowest test of all; it needs bubblewrap.
 
 use std::fs;
 use std::net::TcpListener;
@@ -132,7 +132,8 @@ impl Class {
     }
 }
 
-/// Code that writes what a test tells that has passed, on both seeds, to all that its process has open.
+/// Code that writes what a test tells that has passed, on both seeds, to all that its process has
+/// open.
 fn reopening() -> String {
     let passed = |seed| Event::Passed {
         seed,
@@ -155,8 +156,8 @@ fn reopening() -> String {
     )
 }
 
-/// Code that starts processes of which each takes as much memory as a correct run may, and together more
-/// than a run may have; once. Nothing comes of it if nobody looks at them together.
+/// Code that starts processes of which each takes as much memory as a correct run may, and together
+/// more than a run may have; once. Nothing comes of it if nobody looks at them together.
 fn eating() -> String {
     // What `tail` is given has no end of a line, so it keeps all of it before it says anything.
     let eats = "head -c 150000000 /dev/zero | tail | { head -c 1; sleep 1000; }";
@@ -172,8 +173,8 @@ fn eating() -> String {
     )
 }
 
-/// Code that writes wherever it can, as much as there is room for, and should not be able to write a
-/// gigabyte.
+/// Code that writes wherever it can, as much as there is room for, and should not be able to write
+/// a gigabyte.
 const FILLING: &str = "        let mut files = 0;
         for place in [\"/tmp\", \"/dev/shm\", \"/var/tmp\", \"/\", \"/etc\", \"..\"].map(std::path::PathBuf::from) {
             while files < 64 && std::fs::write(place.join(files.to_string()), vec![1; 16 << 20]).is_ok() {
@@ -213,7 +214,8 @@ fn each_submission_gets_what_it_is_worth_and_reaches_nothing() {
     fs::write(class.path("seeds.txt"), "4711 815\n").expect("there is room");
 
     fs::create_dir_all(class.path("reports/wrong.txt")).expect("there is room");
-    // Who grades may keep what they make to themselves: submissions are run by another user all the same.
+    // Who grades may keep what they make to themselves: submissions are run by another user all the
+    // same.
     let mut grade = Command::new("/bin/sh");
     grade.args(["-c", "umask 077; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_lab")]);
     grade.stdin(Stdio::null()).args([

@@ -130,8 +130,8 @@ impl<Reply: DeserializeOwned> Pending<Reply> {
         decode_reply(self.service, self.method, answer)
     }
 
-    /// Blocks for the reply, for so long at most. None if it has not come: then it can be waited for
-    /// again. There is one reply, and after it no other.
+    /// Blocks for the reply, for so long at most. None if it has not come: then it can be waited
+    /// for again. There is one reply, and after it no other.
     #[must_use = "the reply comes but once"]
     pub fn wait_for(&mut self, limit: Duration) -> Option<Result<Reply, RpcError>> {
         let answer = self.started.wait(Some(limit))?;

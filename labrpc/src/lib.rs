@@ -47,9 +47,10 @@
 //! stub does not know which of them it sits on.
 //!
 //! # Who waits
-//! By default a thread waits at either end: the caller's in [`ClientEnd::call`], the server's in the
-//! method. Neither has to. A [prompt](Service::prompt) service's calls are answered by whoever has
-//! the answer, and [`ClientEnd::call_then`] has the reply brought to what is to be done with it.
+//! By default a thread waits at either end: the caller's in [`ClientEnd::call`], the server's in
+//! the method. Neither has to. A [prompt](Service::prompt) service's calls are answered by whoever
+//! has the answer, and [`ClientEnd::call_then`] has the reply brought to what is to be done with
+//! it.
 //!
 //! # Left out
 //! Streaming, and a deadline for each call: the labs' RPCs have neither.

@@ -60,8 +60,8 @@ impl Service {
     /// Runs one method, and blocks for its encoded reply.
     ///
     /// # Errors
-    /// If there is no such method, or arguments or reply do not go through the encoding; if a prompt
-    /// service drops the responder.
+    /// If there is no such method, or arguments or reply do not go through the encoding; if a
+    /// prompt service drops the responder.
     pub fn call(&self, method: &str, args: &[u8]) -> Answer {
         match &self.dispatch {
             Dispatch::Blocking(dispatch) => dispatch(method, args),

@@ -242,7 +242,8 @@ impl Verdict {
         !self.reasons.is_empty()
     }
 
-    /// That the connection ended as it must, by what was logged: `abruptly`, if the sender just went.
+    /// That the connection ended as it must, by what was logged: `abruptly`, if the sender just
+    /// went.
     fn check_end(&self, told: &str, abruptly: bool) {
         let mut reasons = self.reasons.clone();
         match self.pending {
@@ -450,8 +451,8 @@ fn echoed_text(asked: &Got) -> String {
     labgob::decode(request.args).expect("the client wants its text back")
 }
 
-/// Calls a server that may be hostile. A call may be lost, or told nonsense; but what it believes to
-/// be its answer is its answer. How many were answered is counted.
+/// Calls a server that may be hostile. A call may be lost, or told nonsense; but what it believes
+/// to be its answer is its answer. How many were answered is counted.
 fn call_whoever_is_there(
     group: &Group,
     address: SocketAddr,

@@ -43,8 +43,8 @@ struct Test {
     number: u64,
 }
 
-/// Runs `body` in a simulated world for each seed of the settings, or once on OS threads if they want
-/// real time.
+/// Runs `body` in a simulated world for each seed of the settings, or once on OS threads if they
+/// want real time.
 ///
 /// # Panics
 /// If a run fails, with everything there is to know about it; if the settings cannot be

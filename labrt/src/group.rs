@@ -82,8 +82,8 @@ impl Group {
         Builder::new().name(name).group(self).spawn(body)
     }
 
-    /// Ends all threads of the group. A second crash does nothing. On OS threads each ends at its next
-    /// call into this crate, be it the one that calls this.
+    /// Ends all threads of the group. A second crash does nothing. On OS threads each ends at its
+    /// next call into this crate, be it the one that calls this.
     pub fn crash(&self) {
         match (&self.0.kind, raw::world()) {
             (Kind::Sim(id), Some(world)) => world.crash(*id),

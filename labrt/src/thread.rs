@@ -186,8 +186,8 @@ pub fn current_name() -> String {
 /// So much of what a panic said is kept. Longer ones nobody reads, and reports keep them all.
 const PANIC_BYTES_MAX: usize = 64 * 1024;
 
-/// What a panic said, from the error of [`JoinHandle::join`] or of `catch_unwind`; the beginning, if
-/// that is very long.
+/// What a panic said, from the error of [`JoinHandle::join`] or of `catch_unwind`; the beginning,
+/// if that is very long.
 pub fn panic_text(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));

@@ -1,5 +1,5 @@
-//! A cell that was made in a simulated world is that world's alone as long as it runs, and anybody's
-//! afterwards: within it there is no lock that would keep another OS thread out.
+//! A cell that was made in a simulated world is that world's alone as long as it runs, and
+//! anybody's afterwards: within it there is no lock that would keep another OS thread out.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -6,8 +6,9 @@
 //! which is made without being checked in a third process, and whose cost is subtracted from the
 //! times.
 //!
-//! With `--check` it fails where a limit is missed that does not depend on the machine: of memory, and
-//! of the general engine's time in relation to porcupine-rs's on the same history, in the same run.
+//! With `--check` it fails where a limit is missed that does not depend on the machine: of memory,
+//! and of the general engine's time in relation to porcupine-rs's on the same history, in the same
+//! run.
 
 use std::collections::HashMap;
 use std::fs;

@@ -45,8 +45,8 @@ pub(crate) struct Event {
 pub(crate) struct Walked<S> {
     pub(crate) end: End,
     pub(crate) events: Vec<Event>,
-    /// Before each event, up to the last one that was reached: in which states one may be if nothing
-    /// takes effect that need not yet.
+    /// Before each event, up to the last one that was reached: in which states one may be if
+    /// nothing takes effect that need not yet.
     pub(crate) possible: Vec<Rc<[u32]>>,
     /// The states by number.
     pub(crate) states: Interned<S>,

@@ -24,8 +24,9 @@
 //! ```
 //!
 //! There are three answers. *Linearizable* and *not linearizable* are certain, and the second comes
-//! with the few operations that clash, of however many: for the general engine, `src/shrink.rs` says
-//! which operations may be left unsaid, and why. *Undecided* comes with a reason, and is never a pass.
+//! with the few operations that clash, of however many: for the general engine, `src/shrink.rs`
+//! says which operations may be left unsaid, and why. *Undecided* comes with a reason, and is never
+//! a pass.
 //!
 //! # Times and unknown outcomes
 //!

@@ -9,10 +9,11 @@
 //! * **A read, always.** It changes no state: an order of all operations is, with the read struck
 //!   out, an order of the others. So what has no order without the read has none with it.
 //! * **A write, not always.** Striking it out takes away what others may have read. But it may be
-//!   made *optional*: in force as often as one likes, or not at all, while it was under way. Any order of
-//!   all operations is one of these as well; so what has no order though the write is optional has none
-//!   with it. Whoever is told so needs to know one thing about all optional writes
-//!   together: no matter whether they took effect while they were under way, it does not help.
+//!   made *optional*: in force as often as one likes, or not at all, while it was under way. Any
+//!   order of all operations is one of these as well; so what has no order though the write is
+//!   optional has none with it. Whoever is told so needs to know one thing about all optional
+//!   writes together: no matter whether they took effect while they were under way, it does not
+//!   help.
 //! * **Everything before some moment**, if in its place stands the set of the states that are
 //!   possible at that moment. Cut any order there: up to it stand only operations that were called
 //!   before, and all that had returned; so the state is one of the set, and what comes after it is
@@ -22,9 +23,9 @@
 //! So: the [walk](crate::frontier) says which states were possible when. The window begins at the
 //! culprit's call, and further back if it has to, until there is no order from any state possible
 //! at its beginning. Then as many of its operations as can be are taken out or made optional: reads
-//! first, as they cost nothing. If no other than the culprit is left, its answer was impossible from its
-//! call on; then the window goes back to the return by which the answer became impossible, and that
-//! operation joins: it had returned before the culprit's call, and says otherwise.
+//! first, as they cost nothing. If no other than the culprit is left, its answer was impossible
+//! from its call on; then the window goes back to the return by which the answer became impossible,
+//! and that operation joins: it had returned before the culprit's call, and says otherwise.
 //!
 //! All of this counts work, not time, and has an allowance of its own.
 
@@ -207,8 +208,8 @@ impl<'a, 's, M: Model> Teller<'a, 's, M> {
         })
     }
 
-    /// The latest window, from the call at `latest` or one before it, without an order; and of its operations those
-    /// that it takes.
+    /// The latest window, from the call at `latest` or one before it, without an order; and of its
+    /// operations those that it takes.
     fn clash_before(&mut self, latest: usize) -> Option<(usize, Vec<u32>)> {
         let mut back = 0;
         loop {

@@ -1,5 +1,5 @@
-//! What a service's configuration adds, on servers with threads and a network: reads, and leadership
-//! that is handed over or given up.
+//! What a service's configuration adds, on servers with threads and a network: reads, and
+//! leadership that is handed over or given up.
 
 use std::marker::PhantomData;
 use std::sync::Arc;

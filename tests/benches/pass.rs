@@ -4,8 +4,8 @@
 //! cargo bench -p tests --bench pass
 //! ```
 //!
-//! Times are CPU times of the process; of several passes the fastest is the least disturbed. How long
-//! messages take is virtual, and is printed: it decides how many a test has time for.
+//! Times are CPU times of the process; of several passes the fastest is the least disturbed. How
+//! long messages take is virtual, and is printed: it decides how many a test has time for.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,11 +1,12 @@
 //! 3B: the key-value service with snapshots (Raft paper, sections 7 and 8).
 //!
-//! The first nine tests mirror the MIT labs', numbers included: the servers take a snapshot when the
-//! state of their Raft comes near 1,000 bytes, and it must stay below eight times that. As in part
-//! 3A, what the clients were told is checked after every test, and servers crash while they call.
+//! The first nine tests mirror the MIT labs', numbers included: the servers take a snapshot when
+//! the state of their Raft comes near 1,000 bytes, and it must stay below eight times that. As in
+//! part 3A, what the clients were told is checked after every test, and servers crash while they
+//! call.
 //!
-//! The others are about what a snapshot has to hold beside keys and values, and about a service that
-//! is given one while clients wait for it.
+//! The others are about what a snapshot has to hold beside keys and values, and about a service
+//! that is given one while clients wait for it.
 
 use std::time::Duration;
 

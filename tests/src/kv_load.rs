@@ -1,9 +1,9 @@
 //! The clients of the key-value tests, and the trouble that they are in.
 //!
-//! The labs' generic test: clients in a closed loop for five seconds, three times, on their own keys
-//! or on random ones, while the network, partitions and crashes do what a test asks for. Every value
-//! that is written is unique, not empty, and cannot be taken for a part of another: so what a client
-//! reads tells which writes it saw, and the checker of histories decides quickly.
+//! The labs' generic test: clients in a closed loop for five seconds, three times, on their own
+//! keys or on random ones, while the network, partitions and crashes do what a test asks for. Every
+//! value that is written is unique, not empty, and cannot be taken for a part of another: so what a
+//! client reads tells which writes it saw, and the checker of histories decides quickly.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,9 +104,9 @@ fn generic(kv: &KvCluster, trouble: Trouble) {
     }
 }
 
-/// Looks at the sizes all the time until `over`: a server may not put off its snapshots until it has
-/// less to do. (In virtual time. How much a server gets done in a second of real time depends on
-/// the machine.)
+/// Looks at the sizes all the time until `over`: a server may not put off its snapshots until it
+/// has less to do. (In virtual time. How much a server gets done in a second of real time depends
+/// on the machine.)
 fn watch_sizes(kv: &KvCluster, over: &Arc<AtomicBool>) -> JoinHandle<()> {
     let (kv, over) = (kv.clone(), Arc::clone(over));
     thread::spawn(move || {
@@ -175,9 +175,9 @@ impl Clients {
         Self::start_pausing(kv, round, keys, numbers, Duration::ZERO)
     }
 
-    /// Starts these, and has them pause for up to so long before each operation. Without that, a fast
-    /// network sees as many as it can carry: in half a minute a log that a Raft which saves all of it
-    /// each time takes minutes to save.
+    /// Starts these, and has them pause for up to so long before each operation. Without that, a
+    /// fast network sees as many as it can carry: in half a minute a log that a Raft which saves
+    /// all of it each time takes minutes to save.
     pub(crate) fn start_pausing(
         kv: &KvCluster,
         round: u64,

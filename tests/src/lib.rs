@@ -32,16 +32,16 @@
 //!
 //! Verdicts about safety have no tolerance. Those about progress have the labs' limits: a leader
 //! within 5 s, agreement within 10 s, a test within 120 s. A limit that a correct Raft may miss is
-//! wrong, so how near ours come is measured, on both of them (`cargo bench -p tests --bench tails --
-//! 100`; seconds of virtual time, the longest wait of each of 4,800 runs of all tests):
+//! wrong, so how near ours come is measured, on both of them (`cargo bench -p tests --bench tails
+//! -- 100`; seconds of virtual time, the longest wait of each of 4,800 runs of all tests):
 //!
 //! | wait for | limit | ours: p50, p99, p99.9, most | plain: p50, p99, p99.9, most |
 //! |---|---|---|---|
 //! | a leader | 5 | 0.49, 1.02, 1.07, 1.09 | 0.49, 1.02, 1.19, 1.55 |
 //! | agreement | 10 | 0.50, 2.42, 3.46, 5.34 | 0.51, 2.41, 2.79, 5.12 |
 //!
-//! The longest waits for agreement are those of `figure8_unreliable_2C`, whose network goes on to lose
-//! and reorder messages.
+//! The longest waits for agreement are those of `figure8_unreliable_2C`, whose network goes on to
+//! lose and reorder messages.
 
 pub mod kv_3a;
 pub mod kv_3b;

@@ -359,8 +359,8 @@ fn count(cluster: &Cluster) {
     let started = Instant::now();
     cluster.check_one_leader();
     let election = rpcs();
-    // It is looked for a leader every half second, and less often on a busy machine in real time: there
-    // an idle second may have passed in between, with its heartbeats.
+    // It is looked for a leader every half second, and less often on a busy machine in real time:
+    // there an idle second may have passed in between, with its heartbeats.
     let idle = started.elapsed().as_secs_f64() - 1.0;
     let limit = 30 + (IDLE_SECOND * idle.max(0.0)) as u64;
     assert!(election > 0, "a leader without a single RPC");

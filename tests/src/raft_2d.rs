@@ -7,8 +7,9 @@
 //! said to be of.
 //!
 //! The others have snapshots arrive late, twice, in the middle of another, or on a log that went
-//! another way; crash servers, one or all, or have disks fail while they are written; and compact logs
-//! until nothing is left of them, when votes have to go by what the snapshot remembers of the log.
+//! another way; crash servers, one or all, or have disks fail while they are written; and compact
+//! logs until nothing is left of them, when votes have to go by what the snapshot remembers of the
+//! log.
 
 use std::time::Duration;
 
@@ -262,8 +263,8 @@ fn install_twice(cluster: &Cluster) {
 /// In each round a follower needs a snapshot of a leader that has no other follower, over a link
 /// with `faults`, and confirms entries after it, with a chance to crash on the way. Then the leader
 /// is gone: what the follower had confirmed must still be there, since the third server has
-/// nothing of it. There are at least twelve rounds, and at most thrice as many: until a snapshot has
-/// arrived out of turn, in the way that `count` counts.
+/// nothing of it. There are at least twelve rounds, and at most thrice as many: until a snapshot
+/// has arrived out of turn, in the way that `count` counts.
 fn confirm_to_leader_then_outlive_it(
     cluster: &Cluster,
     faults: &Faults,
@@ -392,8 +393,8 @@ fn crash_around_snapshot(cluster: &Cluster) {
     crash_by_plan(cluster, &at_leader, &at_follower);
 }
 
-/// A snapshot comes every few entries and takes a disk several syncs, so at most moments some server
-/// is at one.
+/// A snapshot comes every few entries and takes a disk several syncs, so at most moments some
+/// server is at one.
 fn power_loss(cluster: &Cluster) {
     let mut script = random::stream("script", 2);
     let late = script.chance(500_000).then_some(Duration::ZERO..ms(10));

@@ -149,8 +149,8 @@ impl Intensities {
             mend_some(cluster, script);
         }
         cluster.heal();
-        // What hangs fails. A sync that was under way may have failed, too, and who heard of that has
-        // stopped since.
+        // What hangs fails. A sync that was under way may have failed, too, and who heard of that
+        // has stopped since.
         restart_the_crashed(cluster, secs(7));
     }
 

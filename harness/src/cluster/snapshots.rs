@@ -1,7 +1,8 @@
 //! Which snapshots arrive at a server late, or again.
 //!
-//! How a Raft sends a snapshot is its own affair. But what it sends is the service's, whose snapshots
-//! begin with a mark; so a request that has the mark in it carries a snapshot, or the first part of one.
+//! How a Raft sends a snapshot is its own affair. But what it sends is the service's, whose
+//! snapshots begin with a mark; so a request that has the mark in it carries a snapshot, or the
+//! first part of one.
 
 use std::collections::HashMap;
 

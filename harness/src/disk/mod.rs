@@ -1,11 +1,11 @@
 //! The disk of a simulated server: it survives the server, and takes its time.
 //!
-//! It is the real store (crate `storage`) on a file system that is made up ([`files`]): a sync takes
-//! 0.05 to 1 ms, drawn from the disk's own stream, and takes effect somewhere in the middle. In a
-//! crash, what was not synced is lost, or kept, or kept in part. A sync may fail if [`DiskFaults`]
-//! say so. Then a part of what it was to make durable is durable, and the store takes nothing more
-//! until the server is started again; a server that uses the labs' persister, which cannot say so,
-//! crashes.
+//! It is the real store (crate `storage`) on a file system that is made up ([`files`]): a sync
+//! takes 0.05 to 1 ms, drawn from the disk's own stream, and takes effect somewhere in the middle.
+//! In a crash, what was not synced is lost, or kept, or kept in part. A sync may fail if
+//! [`DiskFaults`] say so. Then a part of what it was to make durable is durable, and the store
+//! takes nothing more until the server is started again; a server that uses the labs' persister,
+//! which cannot say so, crashes.
 
 mod files;
 mod mount;
@@ -74,8 +74,8 @@ struct Last {
     failed_to_open: bool,
 }
 
-/// One server's disk, for tests that start their servers themselves. A [`Cluster`](crate::Cluster)'s
-/// servers have the same.
+/// One server's disk, for tests that start their servers themselves. A
+/// [`Cluster`](crate::Cluster)'s servers have the same.
 #[derive(Clone)]
 pub struct ServerDisk {
     platter: Arc<Platter>,
@@ -84,7 +84,8 @@ pub struct ServerDisk {
 }
 
 impl ServerDisk {
-    /// An empty disk of server number `server`; its delays and faults follow from the seed and that.
+    /// An empty disk of server number `server`; its delays and faults follow from the seed and
+    /// that.
     pub fn new(server: usize) -> Self {
         Self { platter: Arc::new(Platter::new(server)), last: Arc::default() }
     }

@@ -1,4 +1,5 @@
-//! The folder of a server that is a process: the machine's file system, and what a test wants of it.
+//! The folder of a server that is a process: the machine's file system, and what a test wants of
+//! it.
 //!
 //! A sync takes as long as the machine's disk takes, and longer if [`DiskFaults`] ask for more than
 //! is usual. It fails if they say so. What a crash leaves is up to the machine: it has not gone

@@ -137,8 +137,8 @@ impl ProcessServer {
         }
     }
 
-    /// Waits for the end of the last incarnation, and until all is heard that it has told: what it did
-    /// before its end was done, and the next one stands upon it.
+    /// Waits for the end of the last incarnation, and until all is heard that it has told: what it
+    /// did before its end was done, and the next one stands upon it.
     fn bury_last(&self) {
         let Some(last) = self.last() else { return };
         // Its folder is locked as long as it is there. (If it cannot be waited for, the next one

@@ -2,10 +2,10 @@
 //!
 //! A test's process may be killed, and takes its servers with it on Linux, where the system ends
 //! them with the thread that has started them. But nobody would remove their files then; elsewhere,
-//! a server that is stopped would stay; and one that has just been started may not have been bound to
-//! that thread yet. So there is a keeper for each cluster, in a process group of its own, that no
-//! Ctrl-C reaches. It was told which folder is to go, reads from a pipe which processes are to, and when
-//! it has read to the end, it does that.
+//! a server that is stopped would stay; and one that has just been started may not have been bound
+//! to that thread yet. So there is a keeper for each cluster, in a process group of its own, that
+//! no Ctrl-C reaches. It was told which folder is to go, reads from a pipe which processes are to,
+//! and when it has read to the end, it does that.
 
 use std::env;
 use std::fs;

@@ -14,23 +14,24 @@
 //!   keeper (a process): ends what is left, removes the folder           ┘
 //! ```
 //!
-//! * **A crash** is SIGKILL, a pause SIGSTOP, at whatever moment they fall. So is a crash by a plan: at
-//!   an event of the network, which the test's process sees, or at a save, where the server waits until
-//!   it is told to go on, or never is. A restart is a new process on the same folder.
-//! * **The fence.** After the crash the network drops the incarnation's answers; requests that had left
-//!   it are on their way, as ever. What it told the oracle before its end was so, and is heard out
-//!   before the next incarnation begins.
+//! * **A crash** is SIGKILL, a pause SIGSTOP, at whatever moment they fall. So is a crash by a
+//!   plan: at an event of the network, which the test's process sees, or at a save, where the
+//!   server waits until it is told to go on, or never is. A restart is a new process on the same
+//!   folder.
+//! * **The fence.** After the crash the network drops the incarnation's answers; requests that had
+//!   left it are on their way, as ever. What it told the oracle before its end was so, and is heard
+//!   out before the next incarnation begins.
 //! * **Faults of links** are those of the simulated network, in the test's process
 //!   ([`labrpc::tcp::Proxy`]); a server was given addresses, and knows of none of this.
 //! * **Nothing is left behind.** A server ends at the end of its socket, that is, with the test's
-//!   process. On Linux it is killed with the thread that started it, too, which lives as long as the
-//!   cluster does: that also ends one that is stopped. And a keeper removes the files
+//!   process. On Linux it is killed with the thread that started it, too, which lives as long as
+//!   the cluster does: that also ends one that is stopped. And a keeper removes the files
 //!   ([`keeper`](self::keeper)).
 //!
 //! # Left out
 //! A crash does not take the machine's page cache with it, so what a server did not sync is there
-//! after it: who answers before it has synced is found out in a simulated world. Ports are the system's
-//! choice, on the loopback device. A process that a server starts is its own business.
+//! after it: who answers before it has synced is found out in a simulated world. Ports are the
+//! system's choice, on the loopback device. A process that a server starts is its own business.
 
 mod disk;
 mod handle;

@@ -72,8 +72,8 @@ impl Site {
     }
 }
 
-/// A thread that starts processes, for as long as somebody may want it to: the system ends them with
-/// the thread that they come from.
+/// A thread that starts processes, for as long as somebody may want it to: the system ends them
+/// with the thread that they come from.
 fn starter() -> Sender<Start> {
     let (starts, orders) = channel::unbounded::<Start>();
     Builder::new().name("starter").spawn(move || {
@@ -87,8 +87,8 @@ fn starter() -> Sender<Start> {
     starts
 }
 
-/// A new folder beside the build: on a disk, where the system's folder for temporary files may be in
-/// memory.
+/// A new folder beside the build: on a disk, where the system's folder for temporary files may be
+/// in memory.
 fn new_folder() -> io::Result<PathBuf> {
     let beside = replay::lab_folder_of(&env::current_exe().unwrap_or_default());
     let base = if is_writable(&beside) { beside } else { env::temp_dir().join("lab") };

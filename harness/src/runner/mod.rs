@@ -44,8 +44,8 @@ const PARALLEL_IN_REAL_TIME: usize = 4;
 const USAGE_EXIT_STATUS: u8 = 2;
 
 /// The program of a test target: runs those cases of `suites` that concern an implementation, as
-/// arguments and environment say. `package` is the crate that the target belongs to, and `sources` its
-/// folder of source files.
+/// arguments and environment say. `package` is the crate that the target belongs to, and `sources`
+/// its folder of source files.
 pub fn main(
     package: &'static str,
     sources: &str,

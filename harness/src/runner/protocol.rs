@@ -4,14 +4,14 @@
 //! crate's target. A target that finds the variable `LAB_REQUEST` is asked for something. Both what
 //! it is asked and what it answers are in a file that it is given for its standard input: the first
 //! line is the request, and it adds its answer, one [`Event`] a line. Nothing of it is on standard
-//! output: that belongs to the code under test, which may print whatever it likes. Nor is the request
-//! in the environment, where that code would find which seeds come. Before any of it runs, the
-//! file is put elsewhere, and standard input is empty.
+//! output: that belongs to the code under test, which may print whatever it likes. Nor is the
+//! request in the environment, where that code would find which seeds come. Before any of it runs,
+//! the file is put elsewhere, and standard input is empty.
 //!
-//! What is left out: code under test runs in the process that reports on it. The file has no name by
-//! then. Without `unsafe`, which a kit forbids, `/proc` leads to it, and a program that may trace the
-//! process that started it can take it over; a class is graded without either. Who grants one of them to code
-//! that is written to forge its report gets a forged one.
+//! What is left out: code under test runs in the process that reports on it. The file has no name
+//! by then. Without `unsafe`, which a kit forbids, `/proc` leads to it, and a program that may
+//! trace the process that started it can take it over; a class is graded without either. Who grants
+//! one of them to code that is written to forge its report gets a forged one.
 
 use std::env;
 use std::fs::File;
@@ -183,8 +183,8 @@ pub fn ranges(seeds: &[u64]) -> Vec<RangeInclusive<u64>> {
     ranges.map(|range| range[0]..=range[range.len() - 1]).collect()
 }
 
-/// Has a process of a test target asked for these runs, or else for its [`Description`], and gives the
-/// file in which to read what it tells.
+/// Has a process of a test target asked for these runs, or else for its [`Description`], and gives
+/// the file in which to read what it tells.
 ///
 /// # Errors
 /// If no file can be made, or written.

@@ -51,8 +51,8 @@ impl TestResult {
     }
 }
 
-/// Runs `command` with `batch` to its end. `captured` keeps what it prints; otherwise that goes where
-/// ours goes.
+/// Runs `command` with `batch` to its end. `captured` keeps what it prints; otherwise that goes
+/// where ours goes.
 pub(super) fn run(mut command: Command, batch: &Batch, captured: bool) -> Ended {
     if captured {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -2,8 +2,8 @@
 //!
 //! A test never holds a node. It sends a request to the server's program, a request runs on a
 //! thread of the server's own group, and its answer comes back; if the server is dead, or dies
-//! meanwhile, the answer is [`Gone`]. Requests and answers are plain data: so a server is threads of
-//! this process (`local`), or a process of its own ([`crate::process`]).
+//! meanwhile, the answer is [`Gone`]. Requests and answers are plain data: so a server is threads
+//! of this process (`local`), or a process of its own ([`crate::process`]).
 
 mod kind;
 mod local;

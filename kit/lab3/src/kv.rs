@@ -22,8 +22,9 @@ pub(crate) struct OperationReply {
     // your code here (3A): the outcome; or that this is not the server to ask.
 }
 
-// Makes the trait, which the server implements below, and `KvRpcClient`, which calls it from a clerk:
-// `self.servers[server].operate(&args)` blocks, and gives the reply, or an error if none came.
+// Makes the trait, which the server implements below, and `KvRpcClient`, which calls it from a
+// clerk: `self.servers[server].operate(&args)` blocks, and gives the reply, or an error if none
+// came.
 labrpc::service! {
     /// The service's RPC.
     pub(crate) trait KvRpc, client KvRpcClient {

@@ -66,7 +66,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     supervise(&mut servers, &addresses, data, &stop)
 }
 
-/// Servers that were members stay members: a cluster does not change its size by being started anew.
+/// Servers that were members stay members: a cluster does not change its size by being started
+/// anew.
 fn check_size(data: &Path, nodes: u16) -> Outcome {
     let Ok(before) = address_book::read(data) else { return Ok(()) };
     match before.len() == usize::from(nodes) {
@@ -84,8 +85,8 @@ fn folder_of(data: &Path, id: usize) -> PathBuf {
     data.join(format!("s{id}"))
 }
 
-/// A server that has lost its disk has forgotten for whom it voted and what it acknowledged: under its
-/// old number it could help to elect a leader that lacks what is committed.
+/// A server that has lost its disk has forgotten for whom it voted and what it acknowledged: under
+/// its old number it could help to elect a leader that lacks what is committed.
 fn check_folders(data: &Path) -> Outcome {
     let Ok(before) = address_book::read(data) else { return Ok(()) };
     (0..before.len()).try_for_each(|id| check_folder(data, id))
@@ -145,7 +146,8 @@ impl Server {
         let mut command = Command::new(env::current_exe().map_err(cannot)?);
         command.args(["serve", "--with-stdin", "--id", &id.to_string()]);
         command.args(["--peers", &peers.join(","), "--data"]).arg(folder_of(data, id));
-        // It ends when this pipe does: with us, however we end. A Ctrl-C is for us alone, who tell it.
+        // It ends when this pipe does: with us, however we end. A Ctrl-C is for us alone, who tell
+        // it.
         command.stdin(Stdio::piped());
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.spawn().map(Self).map_err(cannot)

@@ -21,9 +21,9 @@ use crate::Outcome;
 
 /// Run one server, in the foreground.
 ///
-/// What it acknowledges is on its disk and on a majority's. Ctrl-C ends it, and so may anything else,
-/// at any time: started again with the same folder, it goes on. A server whose folder was lost must not be
-/// started under its number again: it would not know what it has promised.
+/// What it acknowledges is on its disk and on a majority's. Ctrl-C ends it, and so may anything
+/// else, at any time: started again with the same folder, it goes on. A server whose folder was
+/// lost must not be started under its number again: it would not know what it has promised.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Its number, from 0: its place in the list of peers

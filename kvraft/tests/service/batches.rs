@@ -52,7 +52,8 @@ fn a_command_that_comes_alone_does_not_wait_for_others() {
             me.put("x", &number.to_string()).expect("a session lasts");
         }
         let took = began.elapsed();
-        // In virtual time, a call takes 0.4 to 2 ms, and the fake log's disk a third of one; the rest is stalls.
+        // In virtual time, a call takes 0.4 to 2 ms, and the fake log's disk a third of one; the
+        // rest is stalls.
         assert!(took < Duration::from_millis(100 * 6), "100 commands took {took:?}");
         assert_eq!(log.starts(), 102);
     });

@@ -97,7 +97,8 @@ fn a_read_at_a_leader_that_nobody_follows_is_answered_by_the_next() {
 }
 
 /// A confirmation under way does not serve those who come later, and the next one serves all of
-/// them: however many come while the first takes its time, two are enough, and a few for stragglers.
+/// them: however many come while the first takes its time, two are enough, and a few for
+/// stragglers.
 #[test]
 fn concurrent_reads_share_a_confirmation() {
     labrt::check(|| {

@@ -188,8 +188,8 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     pieces
 }
 
-/// A line, broken between words; within one only where it is too long, and then best behind a `_` or a
-/// `-`: the names of RPCs and functions have the one, `pre-candidate` has the other.
+/// A line, broken between words; within one only where it is too long, and then best behind a `_`
+/// or a `-`: the names of RPCs and functions have the one, `pre-candidate` has the other.
 fn pieces(line: &str, width: usize) -> Vec<String> {
     let words = WordSeparator::AsciiSpace.find_words(line);
     let words = words.flat_map(|word| match display_width(&word) > width {

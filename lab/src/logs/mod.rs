@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Time runs down. A message stands where it arrived, behind its sender and an arrow; one that was
-//! lost has an `x` for its tip. What is told is what the trace has (`labrt::trace`), or else the log
-//! lines of a run that goes on, where arrivals, losses and what the test does are not told.
+//! lost has an `x` for its tip. What is told is what the trace has (`labrt::trace`), or else the
+//! log lines of a run that goes on, where arrivals, losses and what the test does are not told.
 //!
 //! A log may be large, so nothing holds it in memory: a file is read twice, once for the columns
 //! that it needs and once for what it says, and a live log's first lines are held back until its

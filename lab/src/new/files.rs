@@ -68,9 +68,9 @@ pub(super) fn of(kind: Kind) -> impl Iterator<Item = File> {
     groups.iter().copied().flatten().copied()
 }
 
-/// Puts the crate's name in place of `my-raft`, the first part that it has and the name of a test in place of
-/// `@PART` and `@TEST`, and in a `Cargo.toml` the labs' crates in place of
-/// `"@labs"`. Only a service by itself has our Raft beneath it.
+/// Puts the crate's name in place of `my-raft`, the first part that it has and the name of a test
+/// in place of `@PART` and `@TEST`, and in a `Cargo.toml` the labs' crates in place of `"@labs"`.
+/// Only a service by itself has our Raft beneath it.
 pub(super) fn fill_in(text: &str, name: &str, labs: &Source, kind: Kind) -> String {
     let line = |line: &str| match line.split_once(" = \"@labs\"") {
         None => Some(format!("{line}\n")),

@@ -39,8 +39,8 @@ pub(crate) struct Allowance {
 }
 
 impl Allowance {
-    /// Of the kit's own build, on a slow machine. It builds all dependencies, with a compiler for each
-    /// core, and nobody need be afraid of them.
+    /// Of the kit's own build, on a slow machine. It builds all dependencies, with a compiler for
+    /// each core, and nobody need be afraid of them.
     pub(crate) const OF_KIT: Self = Self { time: Duration::from_secs(30 * 60), together: u64::MAX };
 
     /// Of a submission's build, which is one crate and its tests: the plain Raft takes a twelfth.
@@ -49,8 +49,8 @@ impl Allowance {
     }
 }
 
-/// What any build may take: memory that one compiler may reserve, processes and threads, and bytes of
-/// what it says.
+/// What any build may take: memory that one compiler may reserve, processes and threads, and bytes
+/// of what it says.
 const BUILD_MEMORY: u64 = 8 << 30;
 const BUILD_PROCESSES: u64 = 1_024;
 const BUILD_TEXT_MAX: u64 = 16 << 20;
@@ -260,8 +260,8 @@ fn text(file: &mut File) -> String {
     read.map_or_else(|error| error.to_string(), |_| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The folder of a crate, and the files beside the manifest of the workspace that it belongs to; not
-/// the workspace's other crates.
+/// The folder of a crate, and the files beside the manifest of the workspace that it belongs to;
+/// not the workspace's other crates.
 fn seen_of(manifest: &Path) -> Vec<PathBuf> {
     let folder = manifest.parent().unwrap_or(Path::new("/"));
     let is_workspace = |above: &&Path| {

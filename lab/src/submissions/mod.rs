@@ -1,10 +1,10 @@
 //! A whole class: each submission built and graded with the same clean kit, locked in, one row
 //! each.
 //!
-//! Nobody trusts a submission. It is built where no solution can be read, and run without a network,
-//! in its own small world ([`Sandbox`](crate::sandbox::Sandbox)), as nobody; or, if who grades is not
-//! root, as who grades, of whose files it sees none. Whatever it does costs its own grade: the next
-//! one begins with nothing that it left.
+//! Nobody trusts a submission. It is built where no solution can be read, and run without a
+//! network, in its own small world ([`Sandbox`](crate::sandbox::Sandbox)), as nobody; or, if who
+//! grades is not root, as who grades, of whose files it sees none. Whatever it does costs its own
+//! grade: the next one begins with nothing that it left.
 //!
 //! What a submission can take of the machine while it is run is bounded: memory (`--memory`, for
 //! all its processes together, see [`crate::together`], and twice
@@ -18,12 +18,12 @@
 //! What is left out: code under test runs in the process that reports on it. Printing results does
 //! not help it, and the open report has neither a name nor a place in `/proc` there, nor can
 //! another process take it over; `unsafe`, with which it could be guessed at, is forbidden by the
-//! kit. The servers of a cluster are in that one process too, and code that means ill could have them
-//! share memory; on OS threads it could take away a failure that an oracle noticed
-//! ([`labrt::take_failure`]). Servers as processes of their own are not to be had here: they are found
-//! in `/proc`. Buffers of sockets and pipes, which the kernel holds, are not counted. Of secret
-//! seeds a report names the one that failed; of those to come no code under test can know. Who gives
-//! grades that matter reads the sources of the best.
+//! kit. The servers of a cluster are in that one process too, and code that means ill could have
+//! them share memory; on OS threads it could take away a failure that an oracle noticed
+//! ([`labrt::take_failure`]). Servers as processes of their own are not to be had here: they are
+//! found in `/proc`. Buffers of sockets and pipes, which the kernel holds, are not counted. Of
+//! secret seeds a report names the one that failed; of those to come no code under test can know.
+//! Who gives grades that matter reads the sources of the best.
 
 mod course;
 mod table;
@@ -168,7 +168,8 @@ impl Class<'_> {
         Ok(shown)
     }
 
-    /// Says where the rows are; those that are nowhere else, it prints. Whether there are none of these.
+    /// Says where the rows are; those that are nowhere else, it prints. Whether there are none of
+    /// these.
     fn say_end(&self, graded: usize, all: usize, table: &mut Table) -> bool {
         let (rule, out) = (rule_in_words(self.args.rule), self.args.out.display());
         let of = if graded < all { format!(" of {all}") } else { String::new() };

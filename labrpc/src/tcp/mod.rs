@@ -105,8 +105,8 @@ use frame::{Frame, Kind};
 const GLANCES: usize = 8;
 
 /// The same for a thread that reads a connection, after it was brought one frame: some tens of
-/// microseconds, about what a disk takes to sync. A processor that fell asleep is slow to wake, on a
-/// virtual machine most of all.
+/// microseconds, about what a disk takes to sync. A processor that fell asleep is slow to wake, on
+/// a virtual machine most of all.
 const READER_GLANCES: usize = 100;
 
 /// A frame that its kind says all of.

@@ -71,8 +71,9 @@ impl Handler for Client {
 }
 
 impl Network {
-    /// Has the server at the other end of `client` run at `node`, in place of what ran there before.
-    /// Threads of `group` wait for its answers; once that has crashed, nothing of it arrives.
+    /// Has the server at the other end of `client` run at `node`, in place of what ran there
+    /// before. Threads of `group` wait for its answers; once that has crashed, nothing of it
+    /// arrives.
     pub fn serve_at(&self, node: NodeId, group: &Group, client: &Client) {
         self.serve_by(node, group, Box::new(client.clone()));
     }

@@ -4,8 +4,8 @@
 //! a lock before the waiter that was woken does. So it is with real locks, but not for ever:
 //! parking_lot hands a lock over once somebody has waited for about half a millisecond. Without
 //! that a schedule can keep a thread from a lock for seconds, which no machine does. Here whoever
-//! has waited for [`OVERTAKEN_MAX_NS`] when a lock is released is that lock's *heir*: everybody else
-//! but observers waits until it had it.
+//! has waited for [`OVERTAKEN_MAX_NS`] when a lock is released is that lock's *heir*: everybody
+//! else but observers waits until it had it.
 
 use std::panic::Location;
 
@@ -144,7 +144,8 @@ impl World {
 }
 
 impl Core {
-    /// An heir that does not wait is awake already, or finds the lock taken once more and waits then.
+    /// An heir that does not wait is awake already, or finds the lock taken once more and waits
+    /// then.
     fn wake_heir(&mut self, key: Key, heir: ThreadId) {
         self.objects.make_heir(key, heir);
         if self.objects.get(key).waiters.contains(&heir) {

@@ -9,8 +9,8 @@ use crate::raw::{self, WorldCell};
 /// trace's.
 ///
 /// [`Shared::with`] runs a closure as a section without a switch point. So a server that crashes
-/// or is paused is never in the middle of one, a reader never sees half a change, and looking at the
-/// state does not shift the schedule. The closure must be short and must not block.
+/// or is paused is never in the middle of one, a reader never sees half a change, and looking at
+/// the state does not shift the schedule. The closure must be short and must not block.
 ///
 /// A cell that was made in a simulated world belongs to that world until it ends.
 #[derive(Default)]

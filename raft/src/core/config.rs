@@ -32,11 +32,12 @@ pub struct Config {
     /// round of messages, and no entry.
     pub read_index: bool,
     /// Whether a leader steps down that has not heard from a majority for the longest election
-    /// time-out (dissertation, 6.2), and whoever has heard from a leader within the shortest ignores
-    /// requests for votes (paper, section 6; dissertation, 4.2.3). Off under the labs: a leader
-    /// that is cut off goes on to believe in itself there.
+    /// time-out (dissertation, 6.2), and whoever has heard from a leader within the shortest
+    /// ignores requests for votes (paper, section 6; dissertation, 4.2.3). Off under the labs: a
+    /// leader that is cut off goes on to believe in itself there.
     pub check_quorum: bool,
-    /// Whether [`transfer_leadership`](super::Node::transfer_leadership) works (dissertation, 3.10).
+    /// Whether [`transfer_leadership`](super::Node::transfer_leadership) works (dissertation,
+    /// 3.10).
     pub leadership_transfer: bool,
 }
 

@@ -83,9 +83,10 @@ impl Durability {
     /// A crash may thus leave entries with followers that their leader has lost. They do no harm:
     /// its term and its vote were durable before it led, so it will not lead *that* term again,
     /// and nobody else will ever put another entry of that term at those indices. And they claim
-    /// nothing, for a leader counts its own copy only once it is durable. What a snapshot covers, and
-    /// what a read's index shows, cannot be lost any more: it is committed, and so on a majority of
-    /// disks. A TimeoutNow says no more than that the leader's term, which is durable, may end.
+    /// nothing, for a leader counts its own copy only once it is durable. What a snapshot covers,
+    /// and what a read's index shows, cannot be lost any more: it is committed, and so on a
+    /// majority of disks. A TimeoutNow says no more than that the leader's term, which is durable,
+    /// may end.
     pub(super) fn send_at_once(&mut self, message: Effect) {
         self.at_once.push(message);
     }

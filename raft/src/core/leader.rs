@@ -65,8 +65,8 @@ impl Role for Leader {
         node.wrap()
     }
 
-    /// A leader has no election timer, so it starts one as it becomes a follower. Those who wait for
-    /// it wait no more.
+    /// A leader has no election timer, so it starts one as it becomes a follower. Those who wait
+    /// for it wait no more.
     fn into_follower(self, server: &mut Server, moment: Moment) -> Follower {
         server.restart_election_timer(moment);
         for read in self.reads.into_waiting() {
@@ -131,8 +131,8 @@ impl Role for Leader {
 }
 
 impl RawNode<Leader> {
-    /// Figure 2, rules for leaders: upon election, send initial heartbeats. With them goes the entry
-    /// without a command, if there is to be one (section 8).
+    /// Figure 2, rules for leaders: upon election, send initial heartbeats. With them goes the
+    /// entry without a command, if there is to be one (section 8).
     pub(super) fn begin(&mut self, moment: Moment) {
         if self.server.config.no_op {
             self.append(Payload::NoOp);
@@ -149,8 +149,8 @@ impl RawNode<Leader> {
         server.config.check_quorum && moment.now.saturating_sub(heard_at) >= limit
     }
 
-    /// Tells everybody that the leader is there. The next is due an interval from now, not from when
-    /// this one was due: a leader that was held up must not make up for it with a burst.
+    /// Tells everybody that the leader is there. The next is due an interval from now, not from
+    /// when this one was due: a leader that was held up must not make up for it with a burst.
     pub(super) fn send_heartbeats(&mut self, moment: Moment) {
         // Whoever answers these confirms the reads that wait, too.
         self.role.reads.join_round(self.server.last_call());

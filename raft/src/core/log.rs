@@ -4,10 +4,10 @@
 //! index, and then that entry and all after it go. An append whose entries are there already
 //! changes nothing, however late it comes and however much the log has grown since.
 //!
-//! At its beginning it is cut by snapshots (section 7). Of what they cover there remains the *base*,
-//! the index and the term of the last entry: enough to tell whether what follows agrees with
-//! another log. All up to the base is committed, and so it is the same everywhere: an append that
-//! begins before the base is as good as one that begins there.
+//! At its beginning it is cut by snapshots (section 7). Of what they cover there remains the
+//! *base*, the index and the term of the last entry: enough to tell whether what follows agrees
+//! with another log. All up to the base is committed, and so it is the same everywhere: an append
+//! that begins before the base is as good as one that begins there.
 //!
 //! Terms never decrease along a log, for a leader appends entries of its own term, and that is no
 //! older than what it has. So the entries of one term are a single run, and found by bisection.

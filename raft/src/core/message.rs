@@ -157,8 +157,8 @@ pub struct AppendEntriesReply {
     pub conflict: Option<Conflict>,
 }
 
-/// Arguments of the InstallSnapshot RPC: the whole snapshot at once, so that `offset` and `done` are
-/// not needed.
+/// Arguments of the InstallSnapshot RPC: the whole snapshot at once, so that `offset` and `done`
+/// are not needed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstallSnapshotArgs {
     /// The leader's term.
@@ -183,8 +183,9 @@ impl InstallSnapshotArgs {
     }
 }
 
-/// Results of the InstallSnapshot RPC. In the leader's own term it says more than its name: that the
-/// follower has all up to `last_included_index` on its disk, be it by this snapshot or without it.
+/// Results of the InstallSnapshot RPC. In the leader's own term it says more than its name: that
+/// the follower has all up to `last_included_index` on its disk, be it by this snapshot or without
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstallSnapshotReply {
     /// The follower's `current_term`, for the leader to update itself.

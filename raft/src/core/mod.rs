@@ -122,8 +122,8 @@
 //! all, whoever's it is, and there is nothing to agree on. From this one fact follows what the base
 //! does to the rules above:
 //!
-//! * An AppendEntries that begins before the receiver's base, a late one, need not be compared up to
-//!   there. It is taken up from the base on (`log.rs`).
+//! * An AppendEntries that begins before the receiver's base, a late one, need not be compared up
+//!   to there. It is taken up from the base on (`log.rs`).
 //! * A refusal that names a term tells the first index that the follower *still* has of it. What
 //!   came before agrees anyway.
 //! * After a restart the commit index begins at the base, and so does the service: it restores
@@ -136,11 +136,12 @@
 //! leader's too; otherwise its log is of no use. But if it knows by itself that all up to there is
 //! committed, the snapshot is old news and changes nothing: it came late, or twice. Whichever it
 //! was, the answer says the same, "I have all up to there on my disk", and that is what the leader
-//! makes of it: `match_index`. So an answer to any snapshot of the term is true, be it ever so late.
+//! makes of it: `match_index`. So an answer to any snapshot of the term is true, be it ever so
+//! late.
 //!
-//! The service hears of a snapshot in the place of the commands it never got. It asks for what comes
-//! after the last it applied; has that been compacted, it is given the snapshot, and goes on behind
-//! it. So no command is ever applied that a snapshot covered, and no snapshot goes back.
+//! The service hears of a snapshot in the place of the commands it never got. It asks for what
+//! comes after the last it applied; has that been compacted, it is given the snapshot, and goes on
+//! behind it. So no command is ever applied that a snapshot covered, and no snapshot goes back.
 //!
 //! A snapshot may be large, so it takes three precautions. It is sent in answer to an answer only:
 //! the heartbeat to a follower whose next entry is gone asks for the base, and if the follower has
@@ -190,14 +191,14 @@
 //!
 //! What follows is off under the labs (`config.rs`), and is what a service wants.
 //!
-//! * **An entry without a command at the beginning of a term** (`no_op`; section 8). A leader commits
-//!   entries of older terms only with one of its own. The labs expect their commands at consecutive
-//!   indices, so there an old entry may wait for the next command; here it waits for nobody. The
-//!   service is told of such an entry, for it has an index.
+//! * **An entry without a command at the beginning of a term** (`no_op`; section 8). A leader
+//!   commits entries of older terms only with one of its own. The labs expect their commands at
+//!   consecutive indices, so there an old entry may wait for the next command; here it waits for
+//!   nobody. The service is told of such an entry, for it has an index.
 //! * **Reads that leave no trace in the log** (`read_index`; section 8, dissertation, 6.4). A read
 //!   may be answered from the leader's state if the leader still is the leader, which it cannot
-//!   know by itself. So it notes its commit index, and has a majority answer AppendEntries that left
-//!   after the read came ([`Node::read_index`], `reads.rs`). It needs an entry of its own term
+//!   know by itself. So it notes its commit index, and has a majority answer AppendEntries that
+//!   left after the read came ([`Node::read_index`], `reads.rs`). It needs an entry of its own term
 //!   committed first, or its commit index may be behind what is committed. No clock is trusted in
 //!   that. A read that nobody confirms is given up after a longest election time-out: whoever waits
 //!   at a leader that was cut off must hear that it had better ask elsewhere.
@@ -211,18 +212,18 @@
 //!   AppendEntries, and the refusal names the term.
 //! * **Handing over** (`leadership_transfer`; dissertation, 3.10). A leader brings another server
 //!   up to date, taking no commands meanwhile, and tells it *TimeoutNow*
-//!   ([`Node::transfer_leadership`], `transfer.rs`). That server starts an election at once, without
-//!   a pre-vote, and says in its RequestVote whose wish it is, so that nobody ignores it. A
+//!   ([`Node::transfer_leadership`], `transfer.rs`). That server starts an election at once,
+//!   without a pre-vote, and says in its RequestVote whose wish it is, so that nobody ignores it. A
 //!   TimeoutNow that comes late, when the transfer was given up in the same term, costs an election
 //!   that need not have been.
 //!
 //! # How it is driven
 //!
 //! [`Node::step`] takes a [`Moment`] and an [`Input`], and appends [`Effect`]s; so do
-//! [`Node::propose`] and whatever else the service wants. There is no clock, thread, lock, socket, file or random source in here: time
-//! and chance arrive with the moment. So the same code runs under threads, in scripts
-//! (`raft/tests/scripts`, one for each claim above) and under random schedules, which check all of
-//! Figure 3 after each step (`raft/tests/raft_safety.rs`).
+//! [`Node::propose`] and whatever else the service wants. There is no clock, thread, lock, socket,
+//! file or random source in here: time and chance arrive with the moment. So the same code runs
+//! under threads, in scripts (`raft/tests/scripts`, one for each claim above) and under random
+//! schedules, which check all of Figure 3 after each step (`raft/tests/raft_safety.rs`).
 //!
 //! A message that no correct server can have sent, such as a heartbeat of a second leader in a
 //! term, or an entry in the place of a committed one, is a broken invariant and panics: all servers
@@ -239,8 +240,8 @@
 //! * Snapshots in pieces, with `offset` and `done`: Figure 13. One is sent as a whole, as in the
 //!   labs, and so cannot be larger than a message may be (64 MiB with labgob's limits).
 //! * More than one AppendEntries under way to a follower: dissertation, 10.2.2.
-//! * Reads without any message, by a lease that trusts the clocks: dissertation, 6.4.1; and reads at
-//!   followers, which would ask the leader for its read index: 6.4.
+//! * Reads without any message, by a lease that trusts the clocks: dissertation, 6.4.1; and reads
+//!   at followers, which would ask the leader for its read index: 6.4.
 //! * Changes of membership: paper, section 6; dissertation, chapter 4.
 //! * Without check-quorum, a leader that is cut off believes in itself until it hears of a newer
 //!   term. With it, so does one for a longest election time-out.

@@ -113,9 +113,9 @@ impl Node {
         Ok(())
     }
 
-    /// Forgets the entries up to `index`, of which the service has made a snapshot, and appends what
-    /// is to be done to `effects`. Tells the write that makes it durable; none if nothing changes,
-    /// because the server has a snapshot that is as new.
+    /// Forgets the entries up to `index`, of which the service has made a snapshot, and appends
+    /// what is to be done to `effects`. Tells the write that makes it durable; none if nothing
+    /// changes, because the server has a snapshot that is as new.
     ///
     /// # Panics
     ///

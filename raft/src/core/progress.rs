@@ -11,8 +11,8 @@ use super::step::CallId;
 /// late (`figure8_unreliable_2C`), with 5 it does not.
 const SILENT_AFTER: u32 = 5;
 
-/// The second heartbeat after a snapshot left at least an interval after it. If that one is answered
-/// and the snapshot is not, the snapshot or its answer is lost.
+/// The second heartbeat after a snapshot left at least an interval after it. If that one is
+/// answered and the snapshot is not, the snapshot or its answer is lost.
 const SNAPSHOT_PATIENCE: u32 = 2;
 
 /// So that a server which becomes reachable is not kept waiting for minutes.
@@ -20,10 +20,10 @@ const SNAPSHOT_PATIENCE_MAX: u32 = 64;
 
 /// How far a server's log agrees with the leader's, and what it was sent last.
 ///
-/// There is one chain of calls to each server, AppendEntries and snapshots: the next leaves when the
-/// last is answered. A heartbeat takes the chain over, but not from a snapshot: a second one would
-/// be a waste while the first is on its way. An answer to any other call may tell something new,
-/// but it starts no second chain.
+/// There is one chain of calls to each server, AppendEntries and snapshots: the next leaves when
+/// the last is answered. A heartbeat takes the chain over, but not from a snapshot: a second one
+/// would be a waste while the first is on its way. An answer to any other call may tell something
+/// new, but it starts no second chain.
 #[derive(Debug, Clone)]
 pub(super) struct Progress {
     /// The next entry to send.
@@ -33,8 +33,8 @@ pub(super) struct Progress {
     in_flight: Option<CallId>,
     /// Set while the call in flight is a snapshot.
     snapshot: Option<SnapshotInFlight>,
-    /// How many heartbeats a snapshot has to be answered. It doubles with each that was not, since a
-    /// large snapshot takes long.
+    /// How many heartbeats a snapshot has to be answered. It doubles with each that was not, since
+    /// a large snapshot takes long.
     snapshot_patience: u32,
     /// How many heartbeats left since the server answered anything.
     unanswered: u32,

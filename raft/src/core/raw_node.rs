@@ -363,8 +363,8 @@ impl<R: Campaigner> RawNode<R> {
         if enough { node.start_election(moment, false).wrap() } else { node.wrap() }
     }
 
-    /// Figure 2, rules for candidates: on conversion to candidate, start election. It may be that the
-    /// leader itself wants it.
+    /// Figure 2, rules for candidates: on conversion to candidate, start election. It may be that
+    /// the leader itself wants it.
     pub(super) fn start_election(
         mut self,
         moment: Moment,

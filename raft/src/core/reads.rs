@@ -3,7 +3,8 @@
 //! A leader knows all that is committed, if it still leads: a newer leader may have committed more.
 //! So it asks. A follower that answers in the leader's term had not voted for a newer one by then,
 //! and if a majority has not, nobody had been elected when the question left. So what was committed
-//! when a read arrived is all there was, if a majority answers AppendEntries sent *after* it arrived.
+//! when a read arrived is all there was, if a majority answers AppendEntries sent *after* it
+//! arrived.
 //!
 //! The AppendEntries of a round carry nothing, and are sent at once, to those who have answered the
 //! last one: the others' answers to heartbeats count as well. Reads that arrive while a round is

@@ -88,12 +88,13 @@ pub enum Effect {
         /// With what.
         reply: Reply,
     },
-    /// Tell whoever asked for the id with [`Node::read_index`](super::Node::read_index) to read when
-    /// all up to an index is applied.
+    /// Tell whoever asked for the id with [`Node::read_index`](super::Node::read_index) to read
+    /// when all up to an index is applied.
     Read {
         /// Who asked.
         id: RequestId,
-        /// Up to where; none if the server does not lead any more, or cannot make sure that it does.
+        /// Up to where; none if the server does not lead any more, or cannot make sure that it
+        /// does.
         index: Option<Index>,
     },
     /// Tell whoever asked with

@@ -125,8 +125,8 @@ impl State {
         self.next_to_apply(handover)
     }
 
-    /// What the service is to be told next, for whoever has the right to do so. If there is nothing,
-    /// the right is given back.
+    /// What the service is to be told next, for whoever has the right to do so. If there is
+    /// nothing, the right is given back.
     pub(super) fn next_to_apply(&mut self, mut handover: Handover) -> Option<(Handover, ToApply)> {
         if self.is_killed() {
             return None;

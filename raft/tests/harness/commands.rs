@@ -268,8 +268,8 @@ fn propose(cluster: &mut Cluster, id: ServerId, count: u64) -> Outcome {
     Ok(())
 }
 
-/// Has a server's service make a snapshot of its state after an entry, or after the last one that is
-/// committed, and so have the server compact its log.
+/// Has a server's service make a snapshot of its state after an entry, or after the last one that
+/// is committed, and so have the server compact its log.
 ///
 /// `snapshot 0`, `snapshot 0 3`
 fn snapshot(cluster: &mut Cluster, id: ServerId, index: Option<Index>) -> Outcome {

@@ -96,7 +96,8 @@ pub(crate) fn log_change(before: &Log, now: &Log) -> Option<String> {
     }
 }
 
-/// A log: each entry as index@term, with a dash if it has no command; before the bar the last one that a snapshot covers.
+/// A log: each entry as index@term, with a dash if it has no command; before the bar the last one
+/// that a snapshot covers.
 pub(crate) fn log(log: &Log) -> String {
     let base = log.base();
     let entries = entries(base.index, log.after(base.index));

@@ -1,12 +1,13 @@
-//! Before a run: does the code under test take its threads, locks, channels and clocks from `labrt`?
+//! Before a run: does the code under test take its threads, locks, channels and clocks from
+//! `labrt`?
 //!
 //! An editor imports `std::sync::Mutex` as readily as `labrt::sync::Mutex`. It compiles, and then a
 //! simulated world stands still in a lock that it knows nothing of, or two runs of a seed part. So
 //! the runner looks at the crate's sources first, and names each such line and what belongs there.
-//! The list is that of this repository's `clippy.toml`, and of one beside the sources: a student's crate
-//! has a longer one, with files, sockets and statics. By these `cargo clippy` finds the same with a
-//! compiler's care; and what allows a line there does so here: `#[allow(clippy::disallowed_types)]`, or
-//! `disallowed_methods`, on the item.
+//! The list is that of this repository's `clippy.toml`, and of one beside the sources: a student's
+//! crate has a longer one, with files, sockets and statics. By these `cargo clippy` finds the same
+//! with a compiler's care; and what allows a line there does so here:
+//! `#[allow(clippy::disallowed_types)]`, or `disallowed_methods`, on the item.
 //!
 //! This looks at tokens, and takes an import for one of the whole file. It is made to miss rather
 //! than to accuse: where a name has two meanings in a file, it says nothing.
@@ -55,8 +56,8 @@ impl Disallowed {
     }
 }
 
-/// `std::thread::Builder` of `std::thread::Builder::spawn`: in a source, a method of a value shows by
-/// the value's type.
+/// `std::thread::Builder` of `std::thread::Builder::spawn`: in a source, a method of a value shows
+/// by the value's type.
 fn without_method(path: &str) -> &str {
     let owner = path.rsplit_once("::").map_or("", |(owner, _)| owner);
     let name = owner.rsplit("::").next().unwrap_or_default();

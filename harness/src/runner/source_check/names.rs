@@ -137,8 +137,8 @@ pub(super) fn paths(tokens: &[Token]) -> Vec<(String, usize)> {
     paths
 }
 
-/// Leaves out attributes, and each item of which one allows what is disallowed; all, if an attribute
-/// of the file does.
+/// Leaves out attributes, and each item of which one allows what is disallowed; all, if an
+/// attribute of the file does.
 pub(super) fn without_allowed(tokens: &[Token]) -> Vec<Token> {
     let mut kept = Vec::new();
     let mut at = 0;

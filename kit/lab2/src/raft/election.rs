@@ -7,7 +7,8 @@ use crate::not_yet::not_yet;
 
 impl MyRaft {
     /// Starts the thread that calls an election when no leader was heard of for too long. It must
-    /// return at once: `labrt::thread::spawn` makes the thread, `labrt::thread::sleep` lets it wait.
+    /// return at once: `labrt::thread::spawn` makes the thread, `labrt::thread::sleep` lets it
+    /// wait.
     pub(super) fn start_election_timer(self: &Arc<Self>) {
         // your code here (2A)
         not_yet("2A", "start the thread that watches the election timer", "Raft §5.2")

@@ -17,9 +17,9 @@ impl MyRaft {
         not_yet("2A", "send a heartbeat", "Raft §5.2, Figure 2: rules for leaders")
     }
 
-    /// Starts the thread that hands committed entries to the service, one after the other. Sending on
-    /// `apply` blocks until the service takes the entry: hold no lock meanwhile. The service ends
-    /// when the last sender does, so let the thread have the only one.
+    /// Starts the thread that hands committed entries to the service, one after the other. Sending
+    /// on `apply` blocks until the service takes the entry: hold no lock meanwhile. The service
+    /// ends when the last sender does, so let the thread have the only one.
     pub(super) fn start_applier(self: &Arc<Self>, apply: Sender<ApplyMsg>) {
         // your code here (2B): Figure 2, rules for all servers: commitIndex and lastApplied.
         // your code here (2D): a snapshot that a leader sent goes the same way.
