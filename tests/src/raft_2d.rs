@@ -68,6 +68,13 @@ pub const CASES: &[TestCase] = &[
             "Raft §7; Figure 13: step 6",
         )
         .worth(5),
+    TestCase::ours("install_after_restart_2D", 3, install_after_restart)
+        .claims(
+            "a server that comes back with a snapshot knows that it is committed: an older one is no \
+             news, though it is the first that arrives",
+            "Raft §7; Figure 13: step 6",
+        )
+        .worth(5),
     TestCase::ours("install_over_other_tail_2D", 3, install_over_other_tail)
         .claims(
             "a snapshot leaves nothing of a log that has another term at its index",
@@ -296,6 +303,53 @@ fn confirm_to_leader_then_outlive_it(
         agree_without(cluster, leader, other);
     }
     assert!(is_shown(), "every snapshot arrived once and in its turn: this run shows nothing");
+}
+
+/// A follower has moved on from the snapshot that it was sent, has confirmed entries after it, and
+/// crashes. Copies of the snapshot are late, and all else is lost: so one may be the first that it
+/// hears of its leader. Then the leader is gone, and the third server has nothing of those entries.
+fn install_after_restart(cluster: &Cluster) {
+    let late = Faults {
+        duplicate_ppm: 1_000_000,
+        request_delay: Duration::ZERO..ms(600),
+        ..cluster.usual_faults().clone()
+    };
+    let nothing = Faults { request_loss_ppm: 1_000_000, ..cluster.usual_faults().clone() };
+    cluster.set_service_policy(&ServicePolicy::snapshot_every(5));
+    let arrived = || {
+        let OutOfTurn { late, repeated } = cluster.snapshots_out_of_turn();
+        late + repeated
+    };
+    let mut is_shown = false;
+    for round in 0..36 {
+        if round >= 12 && is_shown {
+            break;
+        }
+        let leader = leader_of(cluster);
+        let [follower, other] = others(cluster, leader);
+        cluster.disconnect(follower);
+        start_many(cluster, leader, 12);
+        cluster.agree(2);
+        cluster.disconnect(other);
+        cluster.network().set_faults(leader, follower, &late);
+        cluster.connect(follower);
+        let size = || cluster.server(follower).snapshot_size();
+        let own = size();
+        assert!(is_so_within(secs(10), || size() != own), "no snapshot arrived within 10 s");
+        cluster.heal_link(leader, follower);
+        start_many(cluster, leader, 6);
+        cluster.agree(2);
+        cluster.network().set_faults(leader, follower, &nothing);
+        sleep(ms(20));
+        let before = arrived();
+        cluster.restart(follower);
+        sleep(ms(150));
+        is_shown |= arrived() > before;
+        cluster.disconnect(leader);
+        cluster.heal_link(leader, follower);
+        agree_without(cluster, leader, other);
+    }
+    assert!(is_shown, "no snapshot arrived at a server that had just started: this shows nothing");
 }
 
 /// A leader is cut off with entries that nobody else has, more than the others agree on meanwhile.
