@@ -2,6 +2,7 @@
 
 mod tcp_common;
 
+use std::io::Write as _;
 use std::net::{Shutdown, TcpListener};
 use std::time::Duration;
 
@@ -87,6 +88,40 @@ fn a_frame_that_takes_too_long_costs_its_connection() {
     raw.write(&request(2, "echo", &"half")[..30]);
     assert_eq!(raw.read(), None);
     expect_warning(raw.address(), "a frame had not arrived 50ms after it began");
+    assert_eq!(echo.echo(&"on".into()), Ok("on".into()));
+}
+
+#[test]
+fn many_long_frames_that_are_not_complete_cost_the_connections_with_most_of_them() {
+    let limits = Limits {
+        frame_bytes: 1_000_000,
+        unfinished_bytes: 2_500_000,
+        frame_time: FOR_EVER,
+        idle_time: FOR_EVER,
+        ..Limits::default()
+    };
+    let world = World::new(&limits);
+    let (_client, echo) = world.client();
+    let text = "x".repeat(600_000);
+    let long = request(1, "echo", &text);
+    let mut good = world.raw();
+    good.write(&long[..300_000]);
+    let begun = request(1, "echo", &"x".repeat(950_000));
+    let hostile: Vec<_> = (0..5)
+        .map(|_| {
+            let mut raw = world.raw();
+            // The server may close it meanwhile.
+            let _ = raw.socket.write_all(&begun[..900_000]);
+            raw
+        })
+        .collect();
+    let told = || hostile.iter().filter_map(|raw| warning(raw.address())).collect::<Vec<_>>();
+    until("three of five are closed", || world.server.connections() == 4 && told().len() == 3);
+    let reason =
+        "frames that are not complete have more than 2500000 bytes, most of them this one's";
+    assert!(told().iter().all(|told| told == reason), "{:?}", told());
+    good.write(&long[300_000..]);
+    assert_eq!(good.read().expect("what was begun before is served").call, 1);
     assert_eq!(echo.echo(&"on".into()), Ok("on".into()));
 }
 

@@ -151,7 +151,8 @@ fn end_to(peer: SocketAddr) -> ClientEnd {
 }
 
 fn limits() -> Limits {
-    Limits { frame_bytes: FRAME_BYTES, ..Limits::default() }
+    let unfinished_bytes = 2 * FRAME_BYTES as usize;
+    Limits { frame_bytes: FRAME_BYTES, unfinished_bytes, ..Limits::default() }
 }
 
 /// Knows how the server is.

@@ -64,6 +64,8 @@ pub(super) enum Reason {
     TooMuchUnread(usize),
     /// More connections than a server may have.
     TooMany(usize),
+    /// More bytes of frames that are not complete than a server may hold, and most are its own.
+    TooMuchUnfinished(usize),
     /// The socket failed.
     Io(io::Error),
     /// The thread that cared for it has ended.
@@ -89,6 +91,10 @@ impl fmt::Display for Reason {
                 write!(f, "the peer does not read, and more than {limit} bytes would wait for it")
             }
             Self::TooMany(limit) => write!(f, "{limit} connections are open, and no more may be"),
+            Self::TooMuchUnfinished(limit) => write!(
+                f,
+                "frames that are not complete have more than {limit} bytes, most of them this one's"
+            ),
             Self::Io(error) => write!(f, "the socket failed: {error}"),
             Self::Abandoned => f.write_str("its thread has ended"),
         }
@@ -284,6 +290,11 @@ impl Reader {
                 return reason;
             }
         }
+    }
+
+    /// How many bytes of a frame are held that is not complete yet.
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.splitter.pending_bytes()
     }
 
     /// Waits until something comes, for a while, and hands over what that completes.

@@ -70,7 +70,7 @@ struct Job {
 /// Whoever has this reads the connection. However it is lost, the connection ends.
 struct Reading {
     reader: Reader,
-    _registered: Registered,
+    registered: Registered,
 }
 
 /// What a thread finds to do.
@@ -82,7 +82,7 @@ enum Task {
 impl Handlers {
     /// Serves the calls of a connection until that ends, or others do so.
     pub(super) fn serve(offer: &Arc<Offer>, connection: &Arc<Connection>, registered: Registered) {
-        let reading = Reading { reader: Reader::new(connection), _registered: registered };
+        let reading = Reading { reader: Reader::new(connection), registered };
         let queue = Queue { reading: Some(reading), ..Queue::default() };
         let (offer, connection) = (Arc::clone(offer), Arc::clone(connection));
         Arc::new(Self { offer, connection, queue: Shared::new(queue) }).work();
@@ -106,7 +106,10 @@ impl Handlers {
     fn read(self: &Arc<Self>, mut reading: Reading) {
         let mut requests = Requests { handlers: self, batch: Vec::new() };
         match reading.reader.read(&mut requests) {
-            Ok(()) => self.queue.with(|queue| queue.reading = Some(reading)),
+            Ok(()) => {
+                reading.registered.note_unfinished(reading.reader.pending_bytes());
+                self.queue.with(|queue| queue.reading = Some(reading));
+            }
             Err(reason) => {
                 // Nobody would hear the answers of those that wait.
                 self.queue.with(|queue| std::mem::take(&mut queue.waiting));

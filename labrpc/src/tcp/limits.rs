@@ -10,6 +10,10 @@ pub struct Limits {
     /// Bytes of a frame's body. A receiver holds a frame in memory until all of it is there.
     /// Default: 64 MiB, what labgob decodes at most.
     pub frame_bytes: u32,
+    /// Bytes of frames that are not complete, of all connections of a server together. Beyond, the
+    /// connection that holds most of them is closed: many peers that send the beginning of a long
+    /// frame must not take all memory. Not below `frame_bytes`. Default: 256 MiB.
+    pub unfinished_bytes: usize,
     /// Calls of one connection that are not answered yet. Each may hold a thread of the server;
     /// those beyond are lost at once, here or there. Default: 1024.
     pub calls_in_flight: usize,
@@ -36,6 +40,7 @@ impl Limits {
     /// The numbers named above.
     pub const DEFAULT: Self = Self {
         frame_bytes: 64 * 1024 * 1024,
+        unfinished_bytes: 256 * 1024 * 1024,
         calls_in_flight: 1024,
         buffered_bytes: 16 * 1024 * 1024,
         connections: 256,

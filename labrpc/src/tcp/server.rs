@@ -23,6 +23,8 @@ use crate::service::Handler;
 
 /// How often the accepting thread looks whether its group has crashed.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+/// A server counts what a connection holds of a frame that is not complete from here on.
+const UNCOUNTED_BYTES: usize = 64 * 1024;
 /// How long it rests when the system has no file descriptor or memory for another connection.
 const REST: Duration = Duration::from_millis(50);
 
@@ -49,7 +51,13 @@ struct Host {
 struct Connections {
     closed: bool,
     last: u64,
-    open: BTreeMap<u64, Arc<Connection>>,
+    open: BTreeMap<u64, Open>,
+}
+
+struct Open {
+    connection: Arc<Connection>,
+    /// What is held of a frame that is not complete.
+    unfinished_bytes: usize,
 }
 
 impl Server {
@@ -115,7 +123,7 @@ impl Server {
             connections.closed = true;
             std::mem::take(&mut connections.open)
         });
-        for connection in open.into_values() {
+        for Open { connection, .. } in open.into_values() {
             connection.close(&Reason::Closed);
         }
         self.host.offer.pool.close();
@@ -194,7 +202,7 @@ impl Host {
         if let Some(gone) = gone {
             gone.close(&Reason::TooMany(limit));
         }
-        number.map(|number| Registered { host: Arc::clone(self), number })
+        number.map(|number| Registered { host: Arc::clone(self), number, unfinished_bytes: 0 })
     }
 }
 
@@ -205,9 +213,31 @@ impl Connections {
         if self.open.len() < limit {
             return None;
         }
-        let silent = self.open.iter().find(|(_, connection)| !connection.has_spoken());
+        let silent = self.open.iter().find(|(_, open)| !open.connection.has_spoken());
         let number = *silent?.0;
-        self.open.remove(&number)
+        self.take_out(number)
+    }
+
+    /// Notes what a connection holds of a frame that is not complete. If all hold too much of such,
+    /// takes the one out that holds most.
+    fn note_unfinished(
+        &mut self,
+        number: u64,
+        bytes: usize,
+        limit: usize,
+    ) -> Option<Arc<Connection>> {
+        self.open.get_mut(&number)?.unfinished_bytes = bytes;
+        let total: usize = self.open.values().map(|open| open.unfinished_bytes).sum();
+        if total <= limit {
+            return None;
+        }
+        let most = self.open.iter().max_by_key(|(_, open)| open.unfinished_bytes);
+        let number = *most?.0;
+        self.take_out(number)
+    }
+
+    fn take_out(&mut self, number: u64) -> Option<Arc<Connection>> {
+        self.open.remove(&number).map(|open| open.connection)
     }
 
     fn enter(&mut self, connection: &Arc<Connection>, limit: usize) -> Option<u64> {
@@ -215,7 +245,8 @@ impl Connections {
             return None;
         }
         self.last += 1;
-        self.open.insert(self.last, Arc::clone(connection));
+        let connection = Arc::clone(connection);
+        self.open.insert(self.last, Open { connection, unfinished_bytes: 0 });
         Some(self.last)
     }
 }
@@ -224,12 +255,32 @@ impl Connections {
 pub(super) struct Registered {
     host: Arc<Host>,
     number: u64,
+    /// As the host knows it.
+    unfinished_bytes: usize,
+}
+
+impl Registered {
+    /// So many bytes are held of a frame that is not complete.
+    pub(super) fn note_unfinished(&mut self, bytes: usize) {
+        let bytes = if bytes < UNCOUNTED_BYTES { 0 } else { bytes };
+        if bytes == self.unfinished_bytes {
+            return;
+        }
+        self.unfinished_bytes = bytes;
+        let limit = self.host.limits.unfinished_bytes;
+        let connections = &self.host.connections;
+        let gone =
+            connections.with(|connections| connections.note_unfinished(self.number, bytes, limit));
+        if let Some(gone) = gone {
+            gone.close(&Reason::TooMuchUnfinished(limit));
+        }
+    }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
         let connections = &self.host.connections;
-        let connection = connections.with(|connections| connections.open.remove(&self.number));
+        let connection = connections.with(|connections| connections.take_out(self.number));
         if let Some(connection) = connection {
             connection.close(&Reason::Abandoned);
         }

@@ -228,12 +228,16 @@ pub(crate) fn keep_log() {
     }
 }
 
+/// The reason that was given when the connection with `address` was closed, if one was by now.
+pub(crate) fn warning(address: SocketAddr) -> Option<String> {
+    let start = format!("WARN rpc closed the connection with {address}: ");
+    LINES.lock().iter().find_map(|line| line.strip_prefix(&start).map(String::from))
+}
+
 /// Waits for a warning about the peer at `address`, and wants it to give that reason.
 pub(crate) fn expect_warning(address: SocketAddr, reason: &str) {
-    let start = format!("WARN rpc closed the connection with {address}: ");
-    let find = || LINES.lock().iter().find_map(|line| line.strip_prefix(&start).map(String::from));
-    until(&format!("a warning about {address}: {reason}"), || find().is_some());
-    let found = find().unwrap_or_default();
+    until(&format!("a warning about {address}: {reason}"), || warning(address).is_some());
+    let found = warning(address).unwrap_or_default();
     assert!(found.contains(reason), "the reason is {found:?}, and not {reason:?}");
 }
 
