@@ -25,11 +25,11 @@ const SWITCH_GATE: f64 = 30.0;
 /// A call on OS threads may take so many times what the bare primitive does, on a processor that it
 /// has for itself.
 const OS_GOAL: f64 = 1.05;
-/// More than this fails the check. What our calls add is four instructions, two of them branches.
-/// They fit into the gaps of the bare call: 1.02. When a neighbour works on the other half of the
-/// processor's core there are no gaps, and the same code has been seen to take 1.08; nobody in a
-/// virtual machine can tell. One atomic instruction more is 1.18 for a send and receive, 1.5 for a
-/// lock.
+/// More than this fails the check. What our calls add is a look at what kind of thread this is, and
+/// branches that are not taken. They fit into the gaps of the bare call: 0.9 to 1.0 for a lock. When
+/// a neighbour works on the other half of the processor's core there are no gaps, and the same code
+/// has been seen to take 1.11; nobody in a virtual machine can tell. One atomic instruction more is
+/// 1.18 for a send and receive, 1.5 for a lock.
 const OS_GATE: f64 = 1.15;
 
 /// Makes that many switches or calls.

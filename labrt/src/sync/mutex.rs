@@ -1,6 +1,7 @@
 //! Mutual exclusion.
 
 use std::fmt;
+use std::hint::cold_path;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::time::Duration;
@@ -24,15 +25,17 @@ pub struct MutexGuard<'a, T: ?Sized> {
     pub(super) release: Release<'a, 1>,
 }
 
-/// Tells up to `WAITERS` threads of a simulated world, on drop, that a lock is free. (On OS threads
-/// the primitive itself tells them.) Guards made of two pointers are passed in registers.
-pub(super) struct Release<'a, const WAITERS: usize>(pub(super) &'a ObjectId);
+/// Tells up to `WAITERS` threads of a simulated world, on drop, that a lock is free. On OS threads
+/// the primitive itself tells them, and there is none here. Guards made of two pointers are passed
+/// in registers.
+pub(super) struct Release<'a, const WAITERS: usize>(pub(super) Option<&'a ObjectId>);
 
 impl<const WAITERS: usize> Drop for Release<'_, WAITERS> {
     #[inline]
     fn drop(&mut self) {
-        if raw::mode() == Mode::Sim {
-            release_in_sim(self.0, WAITERS);
+        if let Some(id) = self.0 {
+            cold_path();
+            release_in_sim(id, WAITERS);
         }
     }
 }
@@ -59,17 +62,23 @@ impl<T> Mutex<T> {
 impl<T: ?Sized> Mutex<T> {
     #[inline]
     fn guard<'a>(&'a self, inner: parking_lot::MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        MutexGuard { inner, release: Release(&self.id) }
+        MutexGuard { inner, release: Release(None) }
+    }
+
+    fn guard_in_sim<'a>(&'a self, inner: parking_lot::MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        MutexGuard { inner, release: Release(Some(&self.id)) }
     }
 
     /// Waits until the lock is free, and takes it.
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        if raw::mode() == Mode::Plain {
-            return self.guard(self.inner.lock());
+        if raw::mode() != Mode::Plain {
+            // Out of the way of a plain OS thread, whose lock takes two instructions more for this.
+            cold_path();
+            return self.lock_watched(Location::caller());
         }
-        self.lock_watched(Location::caller())
+        self.guard(self.inner.lock())
     }
 
     /// Kept out of [`Mutex::lock`], so that the lock of a plain OS thread stays small.
@@ -91,7 +100,7 @@ impl<T: ?Sized> Mutex<T> {
         world.point(place);
         let try_lock = || self.inner.try_lock();
         let inner = world.acquire(&self.id, WaitFor::Lock, deadline, place, try_lock)?;
-        Some(self.guard(inner))
+        Some(self.guard_in_sim(inner))
     }
 
     /// Takes the lock if it is free.
@@ -104,7 +113,7 @@ impl<T: ?Sized> Mutex<T> {
         world.point(Location::caller());
         let inner = self.inner.try_lock()?;
         world.note_holder(&self.id, WaitFor::Lock, Location::caller());
-        Some(self.guard(inner))
+        Some(self.guard_in_sim(inner))
     }
 
     /// Waits for the lock for at most `timeout`.
@@ -122,8 +131,9 @@ impl<T: ?Sized> Mutex<T> {
         self.inner.get_mut()
     }
 
+    /// The lock of a guard that a simulated thread has.
     pub(super) fn id_of<'a>(guard: &MutexGuard<'a, T>) -> &'a ObjectId {
-        guard.release.0
+        guard.release.0.expect("a simulated thread took this lock")
     }
 }
 
