@@ -64,7 +64,7 @@ pub const SUITES: &[&[TestCase]] =
     &[raft_2a::CASES, raft_2b::CASES, raft_2c::CASES, raft_2d::CASES, kv_3a::CASES, kv_3b::CASES];
 
 /// Makes the `main` function of a test target that runs the suites: those of Raft on the Raft
-/// `$raft`, those of the key-value service on `$kv`.
+/// `$raft`, those of the key-value service on `$kv`. The target's allocator is mimalloc.
 #[macro_export]
 macro_rules! main {
     ($raft:ty) => {

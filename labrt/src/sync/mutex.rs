@@ -25,9 +25,9 @@ pub struct MutexGuard<'a, T: ?Sized> {
     pub(super) release: Release<'a, 1>,
 }
 
-/// Tells up to `WAITERS` threads of a simulated world, on drop, that a lock is free. On OS threads
-/// the primitive itself tells them, and there is none here. Guards made of two pointers are passed
-/// in registers.
+/// Tells up to `WAITERS` threads of a simulated world, on drop, that this lock is free; on OS
+/// threads, where the primitive itself tells them, it names no lock. Guards made of two pointers are
+/// passed in registers.
 pub(super) struct Release<'a, const WAITERS: usize>(pub(super) Option<&'a ObjectId>);
 
 impl<const WAITERS: usize> Drop for Release<'_, WAITERS> {
