@@ -198,3 +198,35 @@ fn the_layout_is_as_it_is_documented() {
     assert_eq!(bytes[18..22], crc32c::crc32c(&covered).to_le_bytes());
     assert_eq!(bytes[22..], *b"yes");
 }
+
+/// A peer may not hold a long frame's room with the first byte of the next one.
+#[test]
+fn the_room_of_a_long_frame_goes_with_it_and_is_no_more_than_the_longest_needs() {
+    const LONGEST: u32 = 5_000_000;
+    let mut splitter = Splitter::new(LONGEST);
+    let long = encode(&(Kind::Ping, 1, vec![7; LONGEST as usize]));
+    for _ in 0..3 {
+        let mut rest = &long[..];
+        while rest.len() > 100 {
+            let piece = 60_000.min(rest.len() - 100);
+            feed(&mut splitter, &mut rest, piece);
+            assert_eq!(splitter.next_frame(), Ok(None));
+        }
+        let held = splitter.long_frame_bytes();
+        assert!((long.len() - 100..=long.len()).contains(&held), "{held} of {}", long.len());
+        let bytes = [rest, &long[..1]].concat();
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            feed(&mut splitter, &mut rest, 101);
+        }
+        assert!(splitter.next_frame().is_ok_and(|frame| frame.is_some()));
+        assert_eq!((splitter.long_frame_bytes(), splitter.pending_bytes()), (0, 1));
+        assert!(splitter.room().len() < 200_000, "the next frame's byte keeps all that room");
+        // The rest of it, so that the next round begins with a whole frame.
+        let mut rest = &long[1..];
+        while !rest.is_empty() {
+            feed(&mut splitter, &mut rest, 60_000);
+        }
+        assert!(splitter.next_frame().is_ok_and(|frame| frame.is_some()));
+    }
+}

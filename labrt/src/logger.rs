@@ -1,4 +1,5 @@
-//! Log lines with the world's time, the server, its role, and a topic.
+//! Log lines with the world's time, the server, its role (where more than errors is asked for), and
+//! a topic.
 //!
 //! Code logs through the `log` crate, with the topic as its target:
 //! `log::debug!(target: "election", "no leader for {timeout:?}")`. Lines go to standard error as

@@ -64,7 +64,8 @@ pub const SUITES: &[&[TestCase]] =
     &[raft_2a::CASES, raft_2b::CASES, raft_2c::CASES, raft_2d::CASES, kv_3a::CASES, kv_3b::CASES];
 
 /// Makes the `main` function of a test target that runs the suites: those of Raft on the Raft
-/// `$raft`, those of the key-value service on `$kv`. The target's allocator is mimalloc.
+/// `$raft`, those of the key-value service on `$kv`. The
+/// target's allocator is mimalloc: it cannot have one of its own.
 #[macro_export]
 macro_rules! main {
     ($raft:ty) => {
@@ -77,7 +78,7 @@ macro_rules! main {
         $crate::main!(@ kv::<$kv>());
     };
     (@ $($implementation:tt)+) => {
-        /// Simulated servers allocate with every message: it saves a campaign a sixth of its time.
+        /// Simulated servers allocate with every message: it saves a campaign a tenth of its time.
         #[global_allocator]
         static ALLOCATOR: $crate::mimalloc::MiMalloc = $crate::mimalloc::MiMalloc;
 

@@ -65,12 +65,12 @@ struct State {
     syncs: u64,
 }
 
-/// What came of the last incarnation's opening of its store.
+/// What came of opening the store.
 #[derive(Default)]
 struct Last {
-    /// The last one that was opened.
+    /// The last one that could be opened: an earlier incarnation's, if this one's could not.
     store: Option<Arc<MountedStore>>,
-    /// A sync failed.
+    /// The last incarnation could not open its store, since a sync failed.
     failed_to_open: bool,
 }
 

@@ -64,7 +64,7 @@ pub(super) enum Reason {
     TooMuchUnread(usize),
     /// More connections than a server may have.
     TooMany(usize),
-    /// More bytes of frames that are not complete than a server may hold, and most are its own.
+    /// Frames that are not complete take more memory than a server has for them, and this one most.
     TooMuchUnfinished(usize),
     /// The socket failed.
     Io(io::Error),
@@ -93,7 +93,7 @@ impl fmt::Display for Reason {
             Self::TooMany(limit) => write!(f, "{limit} connections are open, and no more may be"),
             Self::TooMuchUnfinished(limit) => write!(
                 f,
-                "frames that are not complete have more than {limit} bytes, most of them this one's"
+                "frames that are not complete take more than {limit} bytes, and this one most of them"
             ),
             Self::Io(error) => write!(f, "the socket failed: {error}"),
             Self::Abandoned => f.write_str("its thread has ended"),
@@ -292,9 +292,9 @@ impl Reader {
         }
     }
 
-    /// How many bytes of a frame are held that is not complete yet.
-    pub(super) fn pending_bytes(&self) -> usize {
-        self.splitter.pending_bytes()
+    /// How many bytes of memory a long frame takes that is not complete yet.
+    pub(super) fn long_frame_bytes(&mut self) -> usize {
+        self.splitter.long_frame_bytes()
     }
 
     /// Waits until something comes, for a while, and hands over what that completes.

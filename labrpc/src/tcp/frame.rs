@@ -249,19 +249,33 @@ impl Splitter {
 
     /// Where the next bytes of the stream go: never empty.
     pub fn room(&mut self) -> &mut [u8] {
-        self.buffer.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
-        if self.end == 0 && self.buffer.len() > ROOM_BYTES {
-            // A long frame has gone, and its room with it.
-            self.buffer = Vec::new();
-        }
+        self.give_back();
         let was_full = std::mem::take(&mut self.was_full);
         let more_than_fits = was_full && self.buffer.len() < ROOM_BYTES;
         if more_than_fits || self.end == self.buffer.len() {
             let doubled = (2 * self.buffer.len()).max(FIRST_ROOM_BYTES);
-            self.buffer.resize(doubled, 0);
+            // What is there of a frame that is not complete is less than the longest frame.
+            let longest = HEADER_BYTES + self.body_limit as usize;
+            self.buffer.resize(doubled.min(longest.max(self.end + FIRST_ROOM_BYTES)), 0);
         }
         &mut self.buffer[self.end..]
+    }
+
+    /// What is left moves to the front. If a long frame has gone, its room goes with it.
+    fn give_back(&mut self) {
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        if self.buffer.len() > ROOM_BYTES && self.end < self.buffer.len() / 4 {
+            self.buffer.truncate(ROOM_BYTES.max(2 * self.end));
+            self.buffer.shrink_to_fit();
+        }
+    }
+
+    /// How many bytes of memory a frame takes here that is long and not complete; 0 for others, and
+    /// between frames.
+    pub fn long_frame_bytes(&mut self) -> usize {
+        self.give_back();
+        if self.buffer.len() > ROOM_BYTES { self.buffer.len() } else { 0 }
     }
 
     /// Says that the first `count` bytes of [`Splitter::room`] are filled.

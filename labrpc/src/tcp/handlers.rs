@@ -107,7 +107,7 @@ impl Handlers {
         let mut requests = Requests { handlers: self, batch: Vec::new() };
         match reading.reader.read(&mut requests) {
             Ok(()) => {
-                reading.registered.note_unfinished(reading.reader.pending_bytes());
+                reading.registered.note_unfinished(reading.reader.long_frame_bytes());
                 self.queue.with(|queue| queue.reading = Some(reading));
             }
             Err(reason) => {

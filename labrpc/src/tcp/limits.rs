@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::frame::HEADER_BYTES;
+
 /// What one peer may cost, whatever it does. Both ends of a connection should have the same.
 ///
 /// Who passes a limit loses the connection, or the call, and nobody else notices.
@@ -10,9 +12,12 @@ pub struct Limits {
     /// Bytes of a frame's body. A receiver holds a frame in memory until all of it is there.
     /// Default: 64 MiB, what labgob decodes at most.
     pub frame_bytes: u32,
-    /// Bytes of frames that are not complete, of all connections of a server together. Beyond, the
-    /// connection that holds most of them is closed: many peers that send the beginning of a long
-    /// frame must not take all memory. Not below `frame_bytes`. Default: 256 MiB.
+    /// Bytes of memory for long frames that are not complete, of all connections of a server
+    /// together; there is always room for one. Beyond, the connection that has the longest is
+    /// closed: many peers that each begin one must not take all memory. An honest one may be the
+    /// longest: its client connects again. (While a buffer grows, the old one is there beside it;
+    /// and requests that are complete are not counted, but limited by `calls_in_flight`.) Default:
+    /// 256 MiB.
     pub unfinished_bytes: usize,
     /// Calls of one connection that are not answered yet. Each may hold a thread of the server;
     /// those beyond are lost at once, here or there. Default: 1024.
@@ -48,6 +53,13 @@ impl Limits {
         frame_time: Duration::from_secs(10),
         write_time: Duration::from_secs(10),
     };
+}
+
+impl Limits {
+    /// For one frame there is always room.
+    pub(super) fn unfinished_bytes(&self) -> usize {
+        self.unfinished_bytes.max(HEADER_BYTES + self.frame_bytes as usize)
+    }
 }
 
 impl Default for Limits {

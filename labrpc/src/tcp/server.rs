@@ -23,8 +23,6 @@ use crate::service::Handler;
 
 /// How often the accepting thread looks whether its group has crashed.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
-/// A server counts what a connection holds of a frame that is not complete from here on.
-const UNCOUNTED_BYTES: usize = 64 * 1024;
 /// How long it rests when the system has no file descriptor or memory for another connection.
 const REST: Duration = Duration::from_millis(50);
 
@@ -56,7 +54,7 @@ struct Connections {
 
 struct Open {
     connection: Arc<Connection>,
-    /// What is held of a frame that is not complete.
+    /// What a long frame takes that is not complete.
     unfinished_bytes: usize,
 }
 
@@ -218,8 +216,8 @@ impl Connections {
         self.take_out(number)
     }
 
-    /// Notes what a connection holds of a frame that is not complete. If all hold too much of such,
-    /// takes the one out that holds most.
+    /// Notes what a connection's frame takes that is not complete. If all such take too much, takes
+    /// the one out whose takes most.
     fn note_unfinished(
         &mut self,
         number: u64,
@@ -260,14 +258,13 @@ pub(super) struct Registered {
 }
 
 impl Registered {
-    /// So many bytes are held of a frame that is not complete.
+    /// A long frame that is not complete takes so many bytes now.
     pub(super) fn note_unfinished(&mut self, bytes: usize) {
-        let bytes = if bytes < UNCOUNTED_BYTES { 0 } else { bytes };
         if bytes == self.unfinished_bytes {
             return;
         }
         self.unfinished_bytes = bytes;
-        let limit = self.host.limits.unfinished_bytes;
+        let limit = self.host.limits.unfinished_bytes();
         let connections = &self.host.connections;
         let gone =
             connections.with(|connections| connections.note_unfinished(self.number, bytes, limit));

@@ -60,8 +60,9 @@ impl<T> Mutex<T> {
 }
 
 impl<T: ?Sized> Mutex<T> {
+    /// On OS threads.
     #[inline]
-    fn guard<'a>(&'a self, inner: parking_lot::MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    fn guard(inner: parking_lot::MutexGuard<'_, T>) -> MutexGuard<'_, T> {
         MutexGuard { inner, release: Release(None) }
     }
 
@@ -74,11 +75,11 @@ impl<T: ?Sized> Mutex<T> {
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         if raw::mode() != Mode::Plain {
-            // Out of the way of a plain OS thread, whose lock takes two instructions more for this.
+            // Out of the way of a plain OS thread.
             cold_path();
             return self.lock_watched(Location::caller());
         }
-        self.guard(self.inner.lock())
+        Self::guard(self.inner.lock())
     }
 
     /// Kept out of [`Mutex::lock`], so that the lock of a plain OS thread stays small.
@@ -88,7 +89,7 @@ impl<T: ?Sized> Mutex<T> {
             return self.lock_in_sim(None, place).expect("no deadline");
         }
         os::group::checkpoint(place);
-        self.guard(self.inner.lock())
+        Self::guard(self.inner.lock())
     }
 
     fn lock_in_sim(
@@ -108,7 +109,7 @@ impl<T: ?Sized> Mutex<T> {
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let Some(world) = raw::world() else {
             os::group::checkpoint(Location::caller());
-            return self.inner.try_lock().map(|inner| self.guard(inner));
+            return self.inner.try_lock().map(Self::guard);
         };
         world.point(Location::caller());
         let inner = self.inner.try_lock()?;
@@ -123,7 +124,7 @@ impl<T: ?Sized> Mutex<T> {
             return self.lock_in_sim(time::sim_deadline(timeout), Location::caller());
         }
         os::group::checkpoint(Location::caller());
-        self.inner.try_lock_for(timeout).map(|inner| self.guard(inner))
+        self.inner.try_lock_for(timeout).map(Self::guard)
     }
 
     /// Access without locking: the borrow proves that nobody else has any.
