@@ -268,6 +268,17 @@ fn install_twice(cluster: &Cluster) {
     confirm_to_leader_then_outlive_it(cluster, &twice, 500_000, |snapshots| snapshots.repeated);
 }
 
+/// A leader that is alone, a follower that needs its snapshot, and one that has all up to here.
+fn leave_one_behind(cluster: &Cluster) -> [usize; 3] {
+    let leader = leader_of(cluster);
+    let [follower, other] = others(cluster, leader);
+    cluster.disconnect(follower);
+    start_many(cluster, leader, 12);
+    cluster.agree(2);
+    cluster.disconnect(other);
+    [leader, follower, other]
+}
+
 /// In each round a follower needs a snapshot of a leader that has no other follower, over a link
 /// with `faults`, and confirms entries after it, with a chance to crash on the way. Then the leader
 /// is gone: what the follower had confirmed must still be there, since the third server has
@@ -283,12 +294,7 @@ fn confirm_to_leader_then_outlive_it(
     cluster.set_service_policy(&ServicePolicy::snapshot_every(5));
     let is_shown = || count(cluster.snapshots_out_of_turn()) > 0;
     for _ in (0..36).take_while(|&round| round < 12 || !is_shown()) {
-        let leader = leader_of(cluster);
-        let [follower, other] = others(cluster, leader);
-        cluster.disconnect(follower);
-        start_many(cluster, leader, 12);
-        cluster.agree(2);
-        cluster.disconnect(other);
+        let [leader, follower, other] = leave_one_behind(cluster);
         cluster.network().set_faults(leader, follower, faults);
         cluster.connect(follower);
         for _ in 0..8 {
@@ -325,12 +331,7 @@ fn install_after_restart(cluster: &Cluster) {
     };
     let (started, mut rounds, mut is_shown) = (Instant::now(), 0, false);
     while (rounds < 12 || !is_shown) && started.elapsed() < secs(80) {
-        let leader = leader_of(cluster);
-        let [follower, other] = others(cluster, leader);
-        cluster.disconnect(follower);
-        start_many(cluster, leader, 12);
-        cluster.agree(2);
-        cluster.disconnect(other);
+        let [leader, follower, other] = leave_one_behind(cluster);
         let size = || cluster.server(follower).snapshot_size();
         let own = size();
         cluster.network().set_faults(leader, follower, &late);
