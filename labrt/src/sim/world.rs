@@ -194,10 +194,41 @@ impl World {
         if core.groups.counts_down(group) {
             drop(core);
             self.crash(group);
-        } else if core.must_suspend(me, group, observer) {
+            return;
+        }
+        match core.go_on(me, group, observer) {
+            GoOn::Now => {}
+            GoOn::AfterObservers => {
+                drop(core);
+                self.let_observers_look(me);
+            }
+            GoOn::WhenResumed => {
+                drop(core);
+                self.leave_cpu(me);
+            }
+        }
+    }
+
+    /// Suspends the running thread, which may be ended meanwhile.
+    fn leave_cpu(&self, me: ThreadId) {
+        self.suspend(me);
+        self.raise_if_dying(me);
+    }
+
+    /// Runs the observers in the middle of the running thread: the way by the scheduler would cost
+    /// as much as what they do. What they want of the scheduler comes before the thread goes on.
+    fn let_observers_look(&self, me: ThreadId) {
+        loop {
+            let Some(observer) = self.core.borrow_mut().next_observer() else { break };
+            self.resume(observer);
+        }
+        self.set_running(Some(me));
+        self.pulse.enter(me);
+        let mut core = self.core.borrow_mut();
+        if core.needs_scheduler() {
+            core.next = Some(me);
             drop(core);
-            self.suspend(me);
-            self.raise_if_dying(me);
+            self.leave_cpu(me);
         }
     }
 
@@ -233,14 +264,31 @@ impl World {
     }
 }
 
+/// What becomes of the running thread at a switch point.
+enum GoOn {
+    Now,
+    AfterObservers,
+    /// It leaves the CPU; by whom it is found again has been arranged.
+    WhenResumed,
+}
+
 impl Core {
-    /// Whether the running thread `me` has to leave the CPU at this switch point; if so, what
-    /// becomes of it has been arranged.
     #[inline]
-    fn must_suspend(&mut self, me: ThreadId, group: GroupId, observer: bool) -> bool {
-        if observer {
-            return self.must_suspend_observer(me);
+    fn go_on(&mut self, me: ThreadId, group: GroupId, observer: bool) -> GoOn {
+        let suspends = match observer {
+            true => self.must_suspend_observer(me),
+            false => self.must_suspend(me, group),
+        };
+        match suspends {
+            true => GoOn::WhenResumed,
+            false if observer || self.observers.is_empty() => GoOn::Now,
+            false => GoOn::AfterObservers,
         }
+    }
+
+    /// Whether the running thread `me` has to leave the CPU.
+    #[inline]
+    fn must_suspend(&mut self, me: ThreadId, group: GroupId) -> bool {
         self.now += STEP_COST_NS;
         if self.over || !self.crashes.is_empty() {
             self.next = Some(me);
@@ -265,12 +313,22 @@ impl Core {
             return true;
         }
         let next = self.pick_with(me);
-        if next != me {
-            self.threads.get_mut(me).state = State::Runnable;
+        if next == me {
+            return false;
         }
-        let stays = next == me && self.observers.is_empty();
-        self.next = Some(next).filter(|_| !stays);
-        !stays
+        self.threads.get_mut(me).state = State::Runnable;
+        self.next = Some(next);
+        true
+    }
+
+    /// The observer that goes first, unless the scheduler has to come before it.
+    fn next_observer(&mut self) -> Option<ThreadId> {
+        if self.needs_scheduler() { None } else { self.observers.pop_front() }
+    }
+
+    /// Whether something is due that only the scheduler can do.
+    fn needs_scheduler(&self) -> bool {
+        self.over || !self.crashes.is_empty() || self.timers.due(self.now).is_some()
     }
 
     /// An observer goes on as long as it likes, but not for ever: one that polls for what only an
