@@ -2,9 +2,10 @@
 //!
 //! The oracle remembers for the whole run, across crashes, which server led which term and what
 //! was applied at which index. It learns a server's term and role by reading `get_state` after
-//! each message that the server handled or got back, each command that it was offered or applied,
-//! and four times a second anyway; on an observer thread of that server's group, one read at a
-//! time: events that come meanwhile are one more read. Nobody waits for it.
+//! each message that the server handled or got back and each command that it applied, and four
+//! times a second anyway; on an observer thread of that server's group, one read at a time: events
+//! that come meanwhile are one more read. Nobody waits for it. What a server answers the test, to
+//! `start` or `get_state`, is heard as well.
 //!
 //! Its verdicts have no tolerance: a correct Raft never breaks them, whatever the network does.
 //! Terms are compared within one incarnation only, since a term that was never answered for may
@@ -69,7 +70,7 @@ impl Oracle {
     /// A read of `get_state` begins. It ends when the guard goes, be it in a crash.
     pub(crate) fn begin_read(&self, server: usize, incarnation: u64) -> Reading<'_> {
         self.set_reading(server, incarnation, Some(time::world_time()));
-        Reading { oracle: self, server, incarnation }
+        Reading { oracle: self, server, incarnation, came_back: false }
     }
 
     fn set_reading(&self, server: usize, incarnation: u64, since: Option<Duration>) {
@@ -86,10 +87,11 @@ impl Oracle {
         tell(self.0.with(|memory| memory.note_leader(server, term)));
     }
 
-    /// A read came back.
+    /// A server's term and role were read.
     pub(crate) fn note_state(&self, server: usize, incarnation: u64, term: Term, leader: bool) {
         let verdict = self.0.with(|memory| {
             let known = memory.incarnation(server, incarnation)?;
+            known.reading_since = None;
             let backwards = term < known.term;
             let before = known.term;
             known.term = term.max(known.term);
@@ -178,16 +180,27 @@ impl Oracle {
     }
 }
 
-/// A read of `get_state` under way.
+/// A read of `get_state` under way; dropped before its end if the server crashes in it.
 pub(crate) struct Reading<'a> {
     oracle: &'a Oracle,
     server: usize,
     incarnation: u64,
+    came_back: bool,
+}
+
+impl Reading<'_> {
+    /// What was read.
+    pub(crate) fn ends(mut self, term: Term, leader: bool) {
+        self.came_back = true;
+        self.oracle.note_state(self.server, self.incarnation, term, leader);
+    }
 }
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        self.oracle.set_reading(self.server, self.incarnation, None);
+        if !self.came_back {
+            self.oracle.set_reading(self.server, self.incarnation, None);
+        }
     }
 }
 
@@ -210,7 +223,7 @@ impl Memory {
     /// State Machine Safety (Raft paper, Figure 3), and the order of the log.
     fn note_applied(&mut self, server: usize, message: &ApplyMsg) -> Option<String> {
         let (index, command) = match message {
-            ApplyMsg::Command { index, command } => (*index, Some(command.clone())),
+            ApplyMsg::Command { index, command } => (*index, Some(command)),
             ApplyMsg::NoOp { index } => (*index, None),
             // What is in it is looked at when it has been decoded.
             ApplyMsg::Snapshot { .. } => return None,
@@ -219,12 +232,9 @@ impl Memory {
         if index != last + 1 {
             return Some(format!("S{server} applied index {index} right after index {last}"));
         }
-        let first = self.applied.entry(index).or_insert(Applied { command, by: server });
-        let same = match message {
-            ApplyMsg::Command { command, .. } => first.command.as_ref() == Some(command),
-            _ => first.command.is_none(),
-        };
-        let by = first.by;
+        let is_new = || Applied { command: command.cloned(), by: server };
+        let first = self.applied.entry(index).or_insert_with(is_new);
+        let (by, same) = (first.by, first.command.as_ref() == command);
         (!same).then(|| format!("S{server} and S{by} applied different commands at index {index}"))
     }
 

@@ -68,8 +68,7 @@ impl ProcessServer {
         let running = self.running().ok_or(Gone)?;
         let answer = running.ask(|number| ToServer::Ask(number, request))?;
         let Answer::Response(response) = answer else { return Err(Gone) };
-        running.look();
-        if let Response::State(term, true) = response {
+        if let Some(term) = response.term_led() {
             self.around.oracle.note_leader(self.me, term);
         }
         Ok(response)

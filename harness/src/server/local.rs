@@ -77,12 +77,14 @@ impl<K: Kind> LocalServer<K> {
     }
 
     fn ask(&self, request: Request) -> Result<Response, Gone> {
-        let running = self.running().ok_or(Gone)?;
         let (answer, response) = channel::bounded(1);
-        running.calls.send(Call { number: 0, request, answer }).map_err(|_| Gone)?;
+        let call = Call { number: 0, request, answer };
+        self.state.with(|state| {
+            let running = state.running.as_ref().filter(|running| running.group.is_alive());
+            running.ok_or(Gone)?.calls.try_send(call).map_err(|_| Gone)
+        })?;
         let (_, response) = response.recv().map_err(|_| Gone)?;
-        self.nudge();
-        if let Response::State(term, true) = response {
+        if let Some(term) = response.term_led() {
             self.around.oracle.note_leader(self.me, term);
         }
         Ok(response)

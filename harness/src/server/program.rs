@@ -29,6 +29,14 @@ pub(crate) enum Response {
 }
 
 impl Response {
+    /// The term that the server says it leads.
+    pub(crate) fn term_led(&self) -> Option<Term> {
+        match *self {
+            Self::Started(Some((_, term))) | Self::State(term, true) => Some(term),
+            Self::Started(None) | Self::State(_, false) | Self::Killed => None,
+        }
+    }
+
     /// The answer to [`Request::Start`].
     pub(crate) fn started(self) -> Option<(Index, Term)> {
         match self {

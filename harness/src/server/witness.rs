@@ -31,8 +31,7 @@ impl Witness for Present {
         let Self { oracle, server, incarnation } = self;
         let reading = oracle.begin_read(*server, *incarnation);
         let (term, leader) = get_state();
-        drop(reading);
-        oracle.note_state(*server, *incarnation, term, leader);
+        reading.ends(term, leader);
     }
 
     fn note_applied(&self, message: &ApplyMsg) {
