@@ -1,7 +1,7 @@
 //! What one pass of the suites costs: each test once, one seed, one thread, the oracle on.
 //!
 //! ```text
-//! cargo bench -p tests --bench pass
+//! cargo bench -p tests --bench pass [-- FILTER]
 //! ```
 //!
 //! Times are CPU times of the process; of several passes the fastest is the least disturbed. How
@@ -32,7 +32,12 @@ fn main() {
     let yardstick = (0..PASSES).map(|_| yardstick()).fold(f64::INFINITY, f64::min);
     println!("yardstick, a bare coroutine's switch and back: {:.1} ns", yardstick * 1e9);
     print_latencies();
-    let cases = tests::SUITES.iter().copied().flatten().filter(|case| case.concerns(&OURS));
+    // Cargo gives options of its own.
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let is_wanted = |case: &&TestCase| {
+        case.concerns(&OURS) && filter.as_ref().is_none_or(|part| case.name.contains(part))
+    };
+    let cases = tests::SUITES.iter().copied().flatten().filter(is_wanted);
     let costs: Vec<(&TestCase, Cost)> = cases
         .map(|case| {
             let cost = fastest(case);
