@@ -7,6 +7,7 @@ use labrt::time::Duration;
 
 use crate::selection::Selected;
 use crate::worker::{How, Outcome, Run};
+use crate::workspace;
 
 /// What a test target with the suites is called, unless a crate has several.
 pub(crate) const USUAL_TARGET: &str = "labs";
@@ -75,7 +76,8 @@ impl Record {
         };
         let strategy =
             self.strategy.as_ref().map(|name| format!(" --strategy {name}")).unwrap_or_default();
-        format!("lab replay {test} --seed {seed} -p {package}{target}{world}{strategy}")
+        let lab = workspace::this_program();
+        format!("{lab} replay {test} --seed {seed} -p {package}{target}{world}{strategy}")
     }
 }
 

@@ -130,6 +130,7 @@ fn build_all(build: &Build) -> Result<Vec<Artifact>, Refusal> {
     command.args(["test", "--no-run", "--message-format=json-render-diagnostics"]);
     // A first build takes minutes: a person wants to see it go on.
     if !std::io::stderr().is_terminal() {
+        eprintln!("building the tests; a first build takes minutes");
         command.arg("--quiet");
     }
     command.args(["--test", build.target.as_deref().unwrap_or("*")]);

@@ -33,6 +33,13 @@ impl Workspace {
     }
 }
 
+/// What a person types to have this program: cargo tells what it runs which package it is of.
+pub(crate) fn this_program() -> &'static str {
+    let by_cargo =
+        env::var("CARGO_PKG_NAME").is_ok_and(|package| package == env!("CARGO_PKG_NAME"));
+    if by_cargo { "cargo lab" } else { "lab" }
+}
+
 /// The cargo to ask.
 pub(crate) fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

@@ -17,6 +17,8 @@ fn hostile() -> PathBuf {
 
 fn lab(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+    // As a person has it who types `lab`, and not as cargo runs it.
+    command.env_remove("CARGO_PKG_NAME");
     command.args(arguments).env_remove("LAB_WORLD").stdin(Stdio::null());
     command
 }

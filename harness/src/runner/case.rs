@@ -70,6 +70,7 @@ pub struct Implementation {
 /// What can be made of a Raft, whose type is known where this is made.
 #[derive(Clone, Copy, Debug)]
 struct Raft {
+    home: fn() -> &'static str,
     start: fn(usize, MadeOf) -> Cluster,
     serve: fn(Newborn) -> ExitCode,
 }
@@ -77,6 +78,7 @@ struct Raft {
 /// The same of a key-value service.
 #[derive(Clone, Copy, Debug)]
 struct Kv {
+    home: fn() -> &'static str,
     start: fn(usize, KvSetup, MadeOf) -> KvCluster,
     serve: fn(Newborn, Option<usize>) -> ExitCode,
 }
@@ -91,11 +93,20 @@ impl Implementation {
         self.raft.is_some()
     }
 
+    /// The crates that the nodes come from: `raft and kvraft`.
+    pub(super) fn homes(&self) -> String {
+        let homes = [self.raft.map(|raft| (raft.home)()), self.kv.map(|kv| (kv.home)())];
+        let mut homes: Vec<&str> = homes.into_iter().flatten().collect();
+        homes.dedup();
+        homes.join(" and ")
+    }
+
     /// This Raft.
     #[must_use]
     pub const fn raft<R: RaftNode>(self) -> Self {
         let serve = |newborn: Newborn| newborn.serve(&RaftKind::<R>::new());
-        Self { raft: Some(Raft { start: Cluster::of_raft::<R>, serve }), ..self }
+        let raft = Raft { home: crate_of::<R>, start: Cluster::of_raft::<R>, serve };
+        Self { raft: Some(raft), ..self }
     }
 
     /// This key-value service, with the Raft that it brings.
@@ -103,7 +114,8 @@ impl Implementation {
     pub const fn kv<K: KvNode>(self) -> Self {
         let serve =
             |newborn: Newborn, max_raft_state| newborn.serve(&KvKind::<K>::new(max_raft_state));
-        Self { kv: Some(Kv { start: KvCluster::of_kv::<K>, serve }), ..self }
+        let kv = Kv { home: crate_of::<K>, start: KvCluster::of_kv::<K>, serve };
+        Self { kv: Some(kv), ..self }
     }
 
     /// Runs a server, in a process that was started for that.
@@ -115,6 +127,12 @@ impl Implementation {
         // The process that started us is the same program.
         served.unwrap_or(ExitCode::FAILURE)
     }
+}
+
+/// The crate in which a type is defined: its path begins with that.
+fn crate_of<T>() -> &'static str {
+    let path = std::any::type_name::<T>();
+    path.split_once("::").map_or(path, |(name, _)| name)
 }
 
 /// The worlds in which a test makes sense.

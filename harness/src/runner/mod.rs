@@ -87,7 +87,8 @@ pub fn main(
             nothing_selected(filter, named, &implementation, &cases)
         }
         _ => match source_check::check(Path::new(sources)) {
-            Ok(()) => Run::new(package, arguments, settings, cases.len()).all(&selected),
+            Ok(()) => Run::new(package, arguments, settings, cases.len())
+                .all(&implementation.homes(), &selected),
             Err(sentence) => refuse(&sentence),
         },
     }
@@ -202,10 +203,10 @@ impl Run {
         Arc::new(Self { package, arguments, settings, cases })
     }
 
-    /// Runs the tests side by side, and prints as they end.
-    fn all(self: Arc<Self>, selected: &[&'static TestCase]) -> ExitCode {
+    /// Runs the tests of `what` side by side, and prints as they end.
+    fn all(self: Arc<Self>, what: &str, selected: &[&'static TestCase]) -> ExitCode {
         end_with_cargo();
-        let printer = Printer::begin(&self.settings, selected);
+        let printer = Printer::begin(what, &self.settings, selected);
         let printer = Arc::new(Shared::new(printer));
         let queue = Arc::new(Shared::new(selected.iter().rev().copied().collect::<Vec<_>>()));
         let worker = |_| {

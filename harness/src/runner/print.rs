@@ -27,9 +27,9 @@ const RED: &str = "31";
 const YELLOW: &str = "33";
 
 impl Printer {
-    pub(super) fn begin(settings: &Settings, selected: &[&TestCase]) -> Self {
+    pub(super) fn begin(what: &str, settings: &Settings, selected: &[&TestCase]) -> Self {
         let (count, world) = (selected.len(), settings.world.name());
-        println!("\nrunning {count} tests in {world}, {}", settings.describe_seeds());
+        println!("\nrunning {count} tests of {what} in {world}, {}", settings.describe_seeds());
         Self {
             started: Instant::now(),
             name_width: selected.iter().map(|case| case.name.len()).max().unwrap_or_default(),

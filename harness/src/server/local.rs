@@ -46,6 +46,13 @@ struct Running {
     paused: bool,
 }
 
+impl State {
+    /// The incarnation that runs, if one does.
+    fn running(&self) -> Option<&Running> {
+        self.running.as_ref().filter(|running| running.group.is_alive())
+    }
+}
+
 impl<K: Kind> LocalServer<K> {
     pub(crate) fn new(me: usize, servers: usize, around: Surroundings, kind: K) -> Self {
         let state = State { incarnations: 0, running: None, crashed: Vec::new(), clock: None };
@@ -61,7 +68,7 @@ impl<K: Kind> LocalServer<K> {
     }
 
     fn running(&self) -> Option<Running> {
-        self.state.with(|state| state.running.clone()).filter(|running| running.group.is_alive())
+        self.state.with(|state| state.running().cloned())
     }
 
     /// Notes it with the oracle too. None if the server does not run.
@@ -80,8 +87,8 @@ impl<K: Kind> LocalServer<K> {
         let (answer, response) = channel::bounded(1);
         let call = Call { number: 0, request, answer };
         self.state.with(|state| {
-            let running = state.running.as_ref().filter(|running| running.group.is_alive());
-            running.ok_or(Gone)?.calls.try_send(call).map_err(|_| Gone)
+            let running = state.running().ok_or(Gone)?;
+            running.calls.try_send(call).map_err(|_| Gone)
         })?;
         let (_, response) = response.recv().map_err(|_| Gone)?;
         if let Some(term) = response.term_led() {
@@ -195,7 +202,7 @@ impl<K: Kind> ServerHandle for LocalServer<K> {
     }
 
     fn is_running(&self) -> bool {
-        self.running().is_some()
+        self.state.with(|state| state.running().is_some())
     }
 
     fn is_paused(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Where a log is, and how it is read: a line at a time, whatever its size.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::FileTypeExt as _;
@@ -48,10 +49,32 @@ fn of_name(name: &Path) -> Result<Source, Refusal> {
     let folder = folder.join("lab");
     match folder.join(name) {
         trace if trace.is_dir() => of_path(&trace),
-        _ => {
-            Err(Refusal(format!("there is no {shown}, nor is it a trace in {}", folder.display())))
-        }
+        _ => Err(Refusal(format!(
+            "there is no {shown}, nor is it a trace in {}{}",
+            folder.display(),
+            in_there(&folder)
+        ))),
     }
+}
+
+/// The names of a folder's traces.
+fn in_there(folder: &Path) -> String {
+    let mut names: Vec<String> =
+        traces(folder).map(|(name, _)| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    match names.is_empty() {
+        true => ", which has none".to_string(),
+        false => format!(", which has {}", names.join(", ")),
+    }
+}
+
+/// The folder's traces by name, each with its better file.
+fn traces(folder: &Path) -> impl Iterator<Item = (OsString, PathBuf)> + use<> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| match of_path(&entry.path()) {
+        Ok(Source::File(file)) if entry.path().is_dir() => Some((entry.file_name(), file)),
+        _ => None,
+    })
 }
 
 /// Whether something is piped, or read from a file, into this process.
@@ -77,11 +100,7 @@ fn of_path(path: &Path) -> Result<Source, Refusal> {
 
 /// The trace that was written last.
 fn newest(folder: &Path) -> Result<PathBuf, Refusal> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let files = entries.filter_map(|entry| match of_path(&entry.path()) {
-        Ok(Source::File(file)) if entry.path().is_dir() => Some(file),
-        _ => None,
-    });
+    let files = traces(folder).map(|(_, file)| file);
     let written = |file: &PathBuf| fs::metadata(file).and_then(|data| data.modified()).ok();
     files.max_by_key(written).ok_or_else(|| {
         Refusal(format!(
