@@ -2,10 +2,10 @@
 //!
 //! The oracle remembers for the whole run, across crashes, which server led which term and what
 //! was applied at which index. It learns a server's term and role by reading `get_state` after
-//! each message that the server handled or got back and each command that it applied, and four
-//! times a second anyway; on an observer thread of that server's group, one read at a time: events
-//! that come meanwhile are one more read. Nobody waits for it. What a server answers the test, to
-//! `start` or `get_state`, is heard as well.
+//! each message that the server handled or got back, and four times a second anyway; on an observer
+//! thread of that server's group, one read at a time: events that come meanwhile are one more read.
+//! Nobody waits for it. What a server answers the test, to `start` or `get_state`, is heard as well.
+//! (That a command is applied tells nothing of either: what committed it came in a message.)
 //!
 //! Its verdicts have no tolerance: a correct Raft never breaks them, whatever the network does.
 //! Terms are compared within one incarnation only, since a term that was never answered for may

@@ -67,8 +67,8 @@ impl Newborn {
         let life = Arc::new(Life::new(assignment, outbox));
         let (calls, calls_rx) = channel::unbounded();
         let (look, looks) = channel::bounded(1);
-        let (its, kind, its_look) = (Arc::clone(&life), kind.clone(), look.clone());
-        life.group.spawn("main", move || its.run(&kind, calls_rx, its_look, looks));
+        let (its, kind) = (Arc::clone(&life), kind.clone());
+        life.group.spawn("main", move || its.run(&kind, calls_rx, looks));
         life.report_failures();
         life.obey(inbox, &calls, &look);
         ExitCode::SUCCESS
@@ -110,13 +110,7 @@ impl Life {
     }
 
     /// The server's main thread.
-    fn run<K: Kind>(
-        self: Arc<Self>,
-        kind: &K,
-        calls: Receiver<Call>,
-        look: Sender<()>,
-        looks: Receiver<()>,
-    ) {
+    fn run<K: Kind>(self: Arc<Self>, kind: &K, calls: Receiver<Call>, looks: Receiver<()>) {
         let disk = self.open_disk().unwrap_or_else(|error| {
             self.tell(&FromServer::Refused(error.to_string(), error.is_damage()));
             exit(GAVE_UP);
@@ -126,7 +120,6 @@ impl Life {
             group: self.group.clone(),
             peers: self.peers(),
             witness: Arc::new(Distant(Arc::clone(&self.outbox))),
-            look,
             policy: Arc::clone(&self.policy),
         };
         let serve = |services| self.bind(services);

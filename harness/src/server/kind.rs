@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use contract::{Disk, Index, KvNode, RaftNode, Term};
 use labrpc::{ClientEnd, Service};
-use labrt::channel::{self, Sender};
+use labrt::channel;
 use labrt::group::Group;
 use labrt::sync::Shared;
 
@@ -20,8 +20,6 @@ pub(crate) struct Seat {
     pub(crate) group: Group,
     pub(crate) peers: Vec<ClientEnd>,
     pub(crate) witness: Arc<dyn Witness>,
-    /// Has the witness look.
-    pub(crate) look: Sender<()>,
     pub(crate) policy: Arc<Shared<ServicePolicy>>,
 }
 

@@ -129,7 +129,7 @@ impl<K: Kind> LocalServer<K> {
     }
 
     /// What the node of the new incarnation is given.
-    fn seat(&self, group: &Group, incarnation: u64, look: Sender<()>) -> Seat {
+    fn seat(&self, group: &Group, incarnation: u64) -> Seat {
         let end = |to| self.around.network.client_end(self.me, to);
         let oracle = Arc::clone(&self.around.oracle);
         Seat {
@@ -137,7 +137,6 @@ impl<K: Kind> LocalServer<K> {
             group: group.clone(),
             peers: (0..self.servers).map(end).collect(),
             witness: Arc::new(Present { oracle, server: self.me, incarnation }),
-            look,
             policy: Arc::clone(&self.policy),
         }
     }
@@ -190,7 +189,7 @@ impl<K: Kind> ServerHandle for LocalServer<K> {
         let (nudges_tx, nudges_rx) = channel::bounded(1);
         self.around.crashes.set_victim(self.me, Arc::new(group.clone()));
         self.around.oracle.begin_incarnation(self.me, incarnation);
-        let seat = self.seat(&group, incarnation, nudges_tx.clone());
+        let seat = self.seat(&group, incarnation);
         let mount = self.disk.mount_for(&group, &self.around.crashes);
         let program = Program { seat, calls: calls_rx, looks: nudges_rx };
         let (ready, started) = channel::bounded(1);

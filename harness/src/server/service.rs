@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{ApplyMsg, Disk, Index, RaftNode};
-use labrt::channel::{Receiver, Sender};
+use labrt::channel::Receiver;
 use labrt::group::Group;
 use labrt::random::{self, Stream};
 use labrt::sync::Shared;
@@ -70,7 +70,6 @@ pub(super) struct LogService {
     me: usize,
     group: Group,
     witness: Arc<dyn Witness>,
-    look: Sender<()>,
     policy: Arc<Shared<ServicePolicy>>,
     delays: Stream,
     state: Snapshot,
@@ -83,7 +82,6 @@ impl LogService {
             me: seat.me,
             group: seat.group.clone(),
             witness: Arc::clone(&seat.witness),
-            look: seat.look.clone(),
             policy: Arc::clone(&seat.policy),
             delays: random::stream("snapshots", seat.me as u64),
             state: Snapshot::default(),
@@ -102,7 +100,6 @@ impl LogService {
                 thread::sleep(self.delays.duration(policy.apply_delay.clone()));
             }
             let entry = self.apply(message);
-            let _ = self.look.try_send(());
             if let Some(index) = entry.filter(|&index| policy.is_snapshot_due(index)) {
                 self.snapshot(raft, index, policy.snapshot_delay);
             }
