@@ -193,7 +193,7 @@ pub(crate) struct Fiber {
     coroutine: Coroutine<(), (), (), DefaultStack>,
 }
 
-/// How a running coroutine finds its way back to the scheduler.
+/// How a running coroutine finds its way back to whoever resumed it.
 #[derive(Clone, Copy)]
 pub(crate) struct Suspender(NonNull<Yielder<(), ()>>);
 
@@ -220,12 +220,12 @@ impl Fiber {
 
 impl Suspender {
     /// Suspends the coroutine that this suspender belongs to. The caller must be that coroutine:
-    /// the scheduler keeps one suspender per thread and uses the running thread's.
+    /// there is one suspender per thread, and the running thread's is used.
     #[inline]
     pub(crate) fn suspend(self) {
-        // SAFETY: the yielder lives on the coroutine's own stack for as long as its body runs,
-        // and the scheduler calls this only on the stack of the thread that it marked as running,
-        // whose body therefore has not returned.
+        // SAFETY: the yielder lives on the coroutine's own stack for as long as its body runs, and
+        // this is called only on the stack of the thread that is marked as running, whose body
+        // therefore has not returned.
         unsafe { self.0.as_ref() }.suspend(());
     }
 }
