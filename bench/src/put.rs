@@ -23,7 +23,7 @@ use crate::{Outcome, interrupt};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How often the three are measured in turns
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
     /// How many puts, writes and round trips make a round
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -111,12 +111,20 @@ fn median(times: u32, mut act: impl FnMut() -> Result<(), String>) -> Result<f64
     Ok(Sorted::new(took).median())
 }
 
+/// How often the yardsticks of all rounds are in their puts. Of sums, not the median of the rounds'
+/// ratios: a round trip has two speeds, and a median would be that of the one or the other, by
+/// luck. Each round is a median, so that a hiccup of the machine is in none of them.
+fn ratio_of_sums(rounds: &[Round]) -> f64 {
+    let sum = |number: fn(&Round) -> f64| rounds.iter().map(number).sum::<f64>();
+    sum(|round| round.put) / sum(Round::yardstick)
+}
+
 /// Whether the goal is met.
 fn report(rounds: &[Round], each: u32) -> bool {
     let of = |number: fn(&Round) -> f64| Sorted::of(rounds.iter().map(number));
-    let ratio = of(|round| round.put / round.yardstick());
+    let ratio = ratio_of_sums(rounds);
     let sync = of(|round| round.sync);
-    let (is_quiet, met) = (sync.most() <= QUIET * sync.least(), ratio.median() <= GOAL);
+    let (is_quiet, met) = (sync.most() <= QUIET * sync.least(), ratio <= GOAL);
     println!(
         "one client, one put of {VALUE_BYTES} B at a time, 3 servers; medians of {each}, in {} rounds (least to most)",
         rounds.len()
@@ -124,7 +132,7 @@ fn report(rounds: &[Round], each: u32) -> bool {
     println!("  put, ms                          {:.3}", of(|round| round.put));
     println!("  append 256 B and fdatasync, ms   {:.3}", of(|round| round.sync));
     println!("  loopback round trip, ms          {:.3}", of(|round| round.trip));
-    println!("  put / (fdatasync + 2 trips)      {ratio:.2}");
+    println!("  put / (fdatasync + 2 trips)      {:.2}", of(|round| round.put / round.yardstick()));
     println!("  the barest replication, ms       {:.3}", of(|round| round.bare));
     println!("  put / the barest replication     {:.2}", of(|round| round.put / round.bare));
     println!(
@@ -136,6 +144,8 @@ fn report(rounds: &[Round], each: u32) -> bool {
         (true, true) => "met",
         (true, false) => "MISSED",
     };
-    println!("  goal: at most {GOAL}, median over the rounds: {verdict}");
+    println!(
+        "  all rounds' puts / all rounds' yardsticks: {ratio:.2}; goal: at most {GOAL}: {verdict}"
+    );
     is_quiet && met
 }
