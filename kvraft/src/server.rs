@@ -8,10 +8,9 @@ use std::time::Duration;
 use contract::{ApplyMsg, Disk, Index, RaftNode, Term, TransferError};
 use labgob::DecodeError;
 use labrpc::{ClientEnd, Responder, RpcError, Service, ServingThread, decode_args};
-use labrt::channel::{self, Receiver, Sender};
+use labrt::channel::{self, Receiver, Sender, TryRecvError};
 use labrt::pool::Pool;
 use labrt::random::{self, Rng};
-use labrt::select;
 use labrt::sync::{Condvar, Mutex};
 use labrt::thread::Builder;
 
@@ -59,6 +58,8 @@ pub struct Server<R, S: StateMachine> {
     somebody_waits: Condvar,
     /// For what gathered while a thread was busy with Raft, and for what must not hold up others.
     helpers: Pool,
+    /// Wakes the applier, when there may be nothing more to apply.
+    alarm: Sender<ApplyMsg>,
 }
 
 struct Guarded<S: StateMachine> {
@@ -98,6 +99,7 @@ impl<R: RaftNode, S: StateMachine> Server<R, S> {
         let first_tag = random::rng().next_u64() >> 1;
         let state = State::new(me, replica, first_tag, life);
         let (apply, applied) = channel::bounded(APPLY_AHEAD);
+        let alarm = apply.clone();
         let server = Arc::new(Self {
             me,
             servers,
@@ -107,6 +109,7 @@ impl<R: RaftNode, S: StateMachine> Server<R, S> {
             state: Mutex::new(Guarded { state, watcher_sleeps: false, stopping: false }),
             somebody_waits: Condvar::new(),
             helpers: Pool::in_current_group("helper"),
+            alarm,
         });
         server.spawn("service-applier", move |server| server.run_applier(&applied, &death));
         server.spawn("watcher", Self::run_watcher);
@@ -333,6 +336,8 @@ impl<R: RaftNode, S: StateMachine> Server<R, S> {
 
     fn stop(&self) {
         self.step(State::kill);
+        // If there is no room, the applier has something else to wake up for.
+        let _ = self.alarm.try_send(ApplyMsg::NoOp { index: 0 });
         self.raft.kill();
         self.helpers.close();
     }
@@ -349,12 +354,13 @@ fn decode<S: StateMachine>(method: &str, args: &[u8]) -> Result<RequestOf<S>, Rp
     }
 }
 
-/// What Raft says next; none once the server is killed, or Raft is gone.
+/// What Raft says next; none once the server is killed.
+///
+/// It waits at one channel, not at two: who was woken at two has to leave the other one's queue,
+/// and that is a lock more, on the way of every answer.
 fn next_message(applied: &Receiver<ApplyMsg>, death: &Receiver<Infallible>) -> Option<ApplyMsg> {
-    select! {
-        recv(applied) -> message => message.ok(),
-        recv(death) -> _ => None,
-    }
+    let message = applied.recv().ok()?;
+    matches!(death.try_recv(), Err(TryRecvError::Empty)).then_some(message)
 }
 
 /// The state that an earlier incarnation left. A server that cannot read it must not begin with

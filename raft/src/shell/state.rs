@@ -28,6 +28,8 @@ pub(super) struct State {
     unwritten: Unwritten,
     /// Whether somebody is at the disk. Writes go there one after the other.
     writing: bool,
+    /// When the ticker looks at the deadline next, if nobody wakes it earlier.
+    ticker_looks: Duration,
     pub(super) size_limit: SizeLimit,
     /// The right to hand over what is committed, unless somebody is at it.
     handover: Option<Handover>,
@@ -60,7 +62,7 @@ pub(super) struct Handover {
 pub(super) struct ToDo {
     pub(super) answers: Vec<(Responder, Reply)>,
     pub(super) calls: Vec<Call>,
-    /// The deadline moved to an earlier time than the ticker may know of.
+    /// The deadline has come to be before the time at which the ticker looks.
     pub(super) wake_ticker: bool,
     pub(super) wake_writer: bool,
     /// There may be something to hand over to the service.
@@ -78,6 +80,7 @@ impl State {
             requests: 0,
             unwritten: Unwritten::default(),
             writing: false,
+            ticker_looks: Duration::ZERO,
             size_limit: SizeLimit::default(),
             handover: Some(Handover { apply, last_applied: node.snapshot().last.index }),
             held_up: None,
@@ -142,6 +145,21 @@ impl State {
                 None
             }
         }
+    }
+
+    /// The core's deadline, for the ticker: it looks again then, or when it is woken.
+    pub(super) fn deadline_for_ticker(&mut self) -> Duration {
+        self.ticker_looks = self.node.next_deadline();
+        self.ticker_looks
+    }
+
+    /// Whether the ticker must be woken for the deadline. With every message it moves, mostly on,
+    /// and then the ticker may sleep: it looks in any case when the old one has come.
+    fn needs_ticker(&mut self) -> bool {
+        let deadline = self.node.next_deadline();
+        let needed = deadline < self.ticker_looks;
+        self.ticker_looks = self.ticker_looks.min(deadline);
+        needed
     }
 
     /// Gives the core one input, and does at once what takes no time.
@@ -244,7 +262,7 @@ impl State {
         let after = View::of(&self.node);
         after.tell_changes(before);
         let mut todo = ToDo {
-            wake_ticker: self.node.next_deadline() < before.deadline,
+            wake_ticker: self.needs_ticker(),
             hand_over: after.commit_index > before.commit_index,
             ..ToDo::default()
         };
@@ -296,7 +314,6 @@ pub(super) struct View {
     base: LogPosition,
     last_log: LogPosition,
     commit_index: Index,
-    deadline: Duration,
 }
 
 impl View {
@@ -310,7 +327,6 @@ impl View {
             base: node.log().base(),
             last_log: node.last_log(),
             commit_index: node.commit_index(),
-            deadline: node.next_deadline(),
         }
     }
 

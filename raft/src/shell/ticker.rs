@@ -18,7 +18,7 @@ pub(super) fn run(shell: &Arc<Shell>) {
 fn wait_for_deadline(shell: &Shell) -> bool {
     let mut state = shell.state.lock();
     while !state.is_killed() {
-        let deadline = state.node.next_deadline();
+        let deadline = state.deadline_for_ticker();
         if shell.now() >= deadline {
             return true;
         }
