@@ -29,8 +29,8 @@
 //! | the network's or a caller, for a reply | the peer | `Reply` | `rpc.rs` |
 //!
 //! **The ticker** sleeps until the deadline it last saw. A step that moves the deadline to an
-//! earlier time, as by becoming the leader, wakes it; one that moves it to a later time does not,
-//! since that is what nearly every message does: the ticker wakes once in vain and sleeps again.
+//! earlier time than that, as by becoming the leader, wakes it. Nearly every message moves it to a
+//! later one, and wakes nobody: the ticker wakes once in vain and sleeps again.
 //!
 //! **The writer** takes all updates that have come since it last looked, appends each to the
 //! journal as a record, and has the disk sync once (group commit). Every update has to get there,
@@ -50,7 +50,8 @@
 //! there with the step. If a write stands before the answer, whoever makes that durable
 //! sends it; nobody waits for it. But if nobody is at the disk, the thread does that write itself,
 //! there and then: to have the writer woken would take a follower about as long as half the write
-//! does. (It tells the network first that it will block.)
+//! does. (It tells the network first that it will block.) What the request told it to be committed
+//! it hands over after that: the leader waits for the write, and nobody for a follower's service.
 //!
 //! **A call** leaves with the thread whose step wanted it, as to begin one does not block, on the
 //! network or over TCP. Its reply is given to the core by the thread that reads it, over TCP. On
@@ -65,7 +66,7 @@
 //! calls, and leaves an update to the writer. At each follower the thread that brings the request
 //! has the core compare and store, and writes that. The replies come back; as soon as a majority is
 //! durable, the step moves the commit index, and its thread hands over. The followers hand over
-//! with the next AppendEntries.
+//! with the next AppendEntries, behind the write of what that brings.
 //!
 //! # One snapshot, from the service to the disk
 //!
