@@ -1,5 +1,5 @@
-//! Ranks and spreads. Numbers are milliseconds, puts per second or ratios; no means: one hiccup of
-//! the machine would be in them for good.
+//! Ranks and spreads. Numbers are milliseconds, puts per second or ratios; no means of
+//! single times: one hiccup of the machine would be in them for good.
 
 use std::fmt;
 

@@ -4,8 +4,9 @@
 //! was applied at which index. It learns a server's term and role by reading `get_state` after
 //! each message that the server handled or got back, and four times a second anyway; on an observer
 //! thread of that server's group, one read at a time: events that come meanwhile are one more read.
-//! Nobody waits for it. What a server answers the test, to `start` or `get_state`, is heard as well.
-//! (That a command is applied tells nothing of either: what committed it came in a message.)
+//! Nobody waits for it. That a server leads is heard from what it answers the test, too, to `start`
+//! or `get_state`. (That a command is applied is no reason to look: it changes neither term nor
+//! role.)
 //!
 //! Its verdicts have no tolerance: a correct Raft never breaks them, whatever the network does.
 //! Terms are compared within one incarnation only, since a term that was never answered for may

@@ -1,14 +1,14 @@
 //! The server: threads, Raft, and the one lock.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use contract::{ApplyMsg, Disk, Index, RaftNode, Term, TransferError};
 use labgob::DecodeError;
 use labrpc::{ClientEnd, Responder, RpcError, Service, ServingThread, decode_args};
-use labrt::channel::{self, Receiver, Sender, TryRecvError};
+use labrt::channel::{self, Receiver, Sender};
 use labrt::pool::Pool;
 use labrt::random::{self, Rng};
 use labrt::sync::{Condvar, Mutex};
@@ -58,8 +58,9 @@ pub struct Server<R, S: StateMachine> {
     somebody_waits: Condvar,
     /// For what gathered while a thread was busy with Raft, and for what must not hold up others.
     helpers: Pool,
-    /// Wakes the applier, when there may be nothing more to apply.
+    /// Wakes the applier for the end, when there may be nothing more to apply.
     alarm: Sender<ApplyMsg>,
+    is_over: AtomicBool,
 }
 
 struct Guarded<S: StateMachine> {
@@ -94,10 +95,9 @@ impl<R: RaftNode, S: StateMachine> Server<R, S> {
         raft: impl FnOnce(Sender<ApplyMsg>) -> Arc<R>,
     ) -> Arc<Self> {
         let replica = restore(me, &disk);
-        let (life, death) = channel::bounded(0);
         // Half of all numbers: the tags of an incarnation do not run beyond the last.
         let first_tag = random::rng().next_u64() >> 1;
-        let state = State::new(me, replica, first_tag, life);
+        let state = State::new(me, replica, first_tag);
         let (apply, applied) = channel::bounded(APPLY_AHEAD);
         let alarm = apply.clone();
         let server = Arc::new(Self {
@@ -110,8 +110,9 @@ impl<R: RaftNode, S: StateMachine> Server<R, S> {
             somebody_waits: Condvar::new(),
             helpers: Pool::in_current_group("helper"),
             alarm,
+            is_over: AtomicBool::new(false),
         });
-        server.spawn("service-applier", move |server| server.run_applier(&applied, &death));
+        server.spawn("service-applier", move |server| server.run_applier(&applied));
         server.spawn("watcher", Self::run_watcher);
         server
     }
@@ -220,9 +221,9 @@ impl<R: RaftNode, S: StateMachine> Server<R, S> {
     }
 
     /// Applies what Raft says is committed, until the server is killed.
-    fn run_applier(&self, applied: &Receiver<ApplyMsg>, death: &Receiver<Infallible>) {
+    fn run_applier(&self, applied: &Receiver<ApplyMsg>) {
         let mut unsaved_bytes = 0;
-        while let Some(message) = next_message(applied, death) {
+        while let Some(message) = self.next_message(applied) {
             match message {
                 ApplyMsg::Command { index, command } => {
                     unsaved_bytes += command.len() + ENTRY_OVERHEAD_BYTES;
@@ -243,6 +244,15 @@ impl<R: RaftNode, S: StateMachine> Server<R, S> {
                 unsaved_bytes = 0;
             }
         }
+    }
+
+    /// What Raft says next; none once the server is killed.
+    ///
+    /// It waits at one channel, and not at another one for the end: who was woken at two has to
+    /// leave the other's queue, on the way of every answer.
+    fn next_message(&self, applied: &Receiver<ApplyMsg>) -> Option<ApplyMsg> {
+        let message = applied.recv_or_end().ok()?;
+        (!self.is_over.load(Ordering::Acquire)).then_some(message)
     }
 
     fn decode_entry(&self, index: Index, command: &[u8]) -> Entry<S::Command> {
@@ -336,6 +346,7 @@ impl<R: RaftNode, S: StateMachine> Server<R, S> {
 
     fn stop(&self) {
         self.step(State::kill);
+        self.is_over.store(true, Ordering::Release);
         // If there is no room, the applier has something else to wake up for.
         let _ = self.alarm.try_send(ApplyMsg::NoOp { index: 0 });
         self.raft.kill();
@@ -352,15 +363,6 @@ fn decode<S: StateMachine>(method: &str, args: &[u8]) -> Result<RequestOf<S>, Rp
         METHOD => decode_args(args),
         unknown => Err(RpcError::UnknownMethod(unknown.to_string())),
     }
-}
-
-/// What Raft says next; none once the server is killed.
-///
-/// It waits at one channel, not at two: who was woken at two has to leave the other one's queue,
-/// and that is a lock more, on the way of every answer.
-fn next_message(applied: &Receiver<ApplyMsg>, death: &Receiver<Infallible>) -> Option<ApplyMsg> {
-    let message = applied.recv().ok()?;
-    matches!(death.try_recv(), Err(TryRecvError::Empty)).then_some(message)
 }
 
 /// The state that an earlier incarnation left. A server that cannot read it must not begin with

@@ -3,11 +3,8 @@
 //! Nothing in here blocks. Each method does its part, puts replies into the outbox, and says what
 //! the thread is to do once the lock is released.
 
-use std::convert::Infallible;
-
 use contract::{Index, ReadIndexError, Term};
 use labrpc::Responder;
-use labrt::channel::Sender;
 
 use crate::entry::{Entry, Tag};
 use crate::in_flight::{InFlight, Offer};
@@ -29,8 +26,7 @@ pub(crate) struct State<S: StateMachine> {
     /// Who proposed the last entry that was applied: who leads, most of the time.
     leader: Option<usize>,
     tick: Tick,
-    /// Ends when the server is killed.
-    life: Option<Sender<Infallible>>,
+    is_killed: bool,
 }
 
 /// What a thread does next, after it has left the lock.
@@ -44,12 +40,7 @@ pub(crate) enum Next {
 }
 
 impl<S: StateMachine> State<S> {
-    pub(crate) fn new(
-        me: usize,
-        replica: Replica<S>,
-        first_tag: Tag,
-        life: Sender<Infallible>,
-    ) -> Self {
+    pub(crate) fn new(me: usize, replica: Replica<S>, first_tag: Tag) -> Self {
         Self {
             me,
             replica,
@@ -57,12 +48,12 @@ impl<S: StateMachine> State<S> {
             reads: Reads::new(),
             leader: None,
             tick: 0,
-            life: Some(life),
+            is_killed: false,
         }
     }
 
     pub(crate) fn is_killed(&self) -> bool {
-        self.life.is_none()
+        self.is_killed
     }
 
     pub(crate) fn replica(&self) -> &Replica<S> {
@@ -232,7 +223,7 @@ impl<S: StateMachine> State<S> {
 
     /// From now on nobody gets an answer, and those who wait are told.
     pub(crate) fn kill(&mut self, outbox: &mut Outbox<S>) {
-        self.life = None;
+        self.is_killed = true;
         let mut lost = Vec::new();
         self.in_flight.clear(&mut lost);
         self.reads.release_since(Tick::MAX, &mut lost);
@@ -266,7 +257,7 @@ impl<S: StateMachine> State<S> {
 #[cfg(test)]
 mod tests {
     use labrpc::RpcError;
-    use labrt::channel::{self, Receiver};
+    use labrt::channel::Receiver;
 
     use super::*;
     use crate::entry::{self, Operation};
@@ -301,15 +292,12 @@ mod tests {
     /// Server 1 without anybody else, and without threads: the tests do what those would.
     struct Alone {
         state: State<KvMap>,
-        _death: Receiver<Infallible>,
     }
 
     impl Alone {
         /// With a session, number 1, opened by entry 1.
         fn new() -> Self {
-            let (life, death) = channel::bounded(0);
-            let mut alone =
-                Self { state: State::new(ME, Replica::new(), 100, life), _death: death };
+            let mut alone = Self { state: State::new(ME, Replica::new(), 100) };
             let operations = vec![Operation::Open { max_sessions: 10 }];
             alone.apply(1, Entry { server: ME, tag: 0, operations });
             alone

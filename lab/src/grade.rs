@@ -28,6 +28,7 @@ use crate::submissions;
 use crate::tally::Tally;
 use crate::targets::{self, Build};
 use crate::worker::{self, How, Outcome, Run};
+use crate::workspace;
 
 /// Run the suites over fixed seeds, and print points by part and test.
 ///
@@ -160,7 +161,7 @@ impl Tried {
         }
     }
 
-    fn grade(self, test: &Selected, rule: Rule) -> TestGrade {
+    fn grade(self, test: &Selected, rule: Rule, lab: &str) -> TestGrade {
         let info = test.test();
         let runs = (self.passed + self.failed).max(1);
         let points = match rule {
@@ -179,7 +180,7 @@ impl Tried {
             skipped: skipped.map(str::to_string),
             first_failure: self.first.map(|record| FailureGrade {
                 seed: record.seed,
-                replay: record.replay(),
+                replay: record.replay_by(lab),
                 message: record.failure.unwrap_or_default(),
             }),
             ..TestGrade::unknown(test)
@@ -287,7 +288,9 @@ pub(crate) fn grade(
         tried[place].take(record, run);
         Ok(())
     })?;
-    let mut tried = tests.iter().zip(tried).map(|(test, tried)| tried.grade(test, args.rule));
+    // Whose submission it is has not this tree, but the program itself.
+    let lab = if args.submissions.is_some() { "lab" } else { workspace::this_program() };
+    let mut tried = tests.iter().zip(tried).map(|(test, tried)| tried.grade(test, args.rule, lab));
     let of_world = |test: &Selected| match test.test().skipped_in(args.running.world) {
         Some(reason) => TestGrade { skipped: Some(reason.to_owned()), ..TestGrade::unknown(test) },
         None => tried.next().expect("each test of this world was tried, in this order"),

@@ -63,8 +63,13 @@ impl Record {
         Key { package: self.package.clone(), target: self.target.clone(), test: self.test.clone() }
     }
 
-    /// The command that has the run again.
+    /// The command that has the run again, for whoever has this one run.
     pub(crate) fn replay(&self) -> String {
+        self.replay_by(workspace::this_program())
+    }
+
+    /// The same for somebody who starts this program in the way of `lab`.
+    pub(crate) fn replay_by(&self, lab: &str) -> String {
         let Self { package, test, seed, .. } = self;
         let target = match self.target == USUAL_TARGET {
             true => String::new(),
@@ -76,7 +81,6 @@ impl Record {
         };
         let strategy =
             self.strategy.as_ref().map(|name| format!(" --strategy {name}")).unwrap_or_default();
-        let lab = workspace::this_program();
         format!("{lab} replay {test} --seed {seed} -p {package}{target}{world}{strategy}")
     }
 }

@@ -51,11 +51,14 @@ fn main() {
     ] {
         let of_group = |case: &TestCase| case.part().starts_with(lab) && case.mirrored == mirrored;
         let group = cases.iter().zip(&costs).filter(|(case, _)| of_group(case));
-        group.fold(Cost::default(), |sum, (_, cost)| sum.and(*cost)).print(name, yardstick);
+        let cost = group.fold(Cost::default(), |sum, (_, cost)| sum.and(*cost));
+        if filter.is_none() {
+            cost.print(name, yardstick);
+        }
     }
 }
 
-/// The fastest of all passes: seconds of a switch and back, and what each test took, in order.
+/// Of one pass, or the fastest of several: seconds of a switch and back, and what each test took.
 struct Measured {
     yardstick: f64,
     costs: Vec<Cost>,

@@ -2,11 +2,11 @@
 
 use std::convert::Infallible;
 use std::panic::Location;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{
     Receiver, RecvError, RecvTimeoutError, Select, SendError, SendTimeoutError, Sender,
-    TryRecvError, TrySendError, select,
+    TrySendError,
 };
 
 use super::group;
@@ -18,18 +18,12 @@ fn death() -> Receiver<Infallible> {
 }
 
 pub(crate) fn recv<T>(rx: &Receiver<T>, place: Place) -> Result<T, RecvError> {
-    group::checkpoint(place);
-    match rx.try_recv() {
-        Ok(message) => return Ok(message),
-        Err(TryRecvError::Disconnected) => return Err(RecvError),
-        Err(TryRecvError::Empty) => {}
+    loop {
+        match recv_slice(rx, group::LOOK_EVERY, place) {
+            Err(RecvTimeoutError::Timeout) => {}
+            received => return received.map_err(|_| RecvError),
+        }
     }
-    let received = select! {
-        recv(rx) -> message => message,
-        recv(death()) -> _ => Err(RecvError),
-    };
-    group::checkpoint(place);
-    received
 }
 
 pub(crate) fn recv_timeout<T>(
@@ -37,11 +31,24 @@ pub(crate) fn recv_timeout<T>(
     timeout: Duration,
     place: Place,
 ) -> Result<T, RecvTimeoutError> {
+    let begun = Instant::now();
+    loop {
+        let left = timeout.saturating_sub(begun.elapsed());
+        match recv_slice(rx, left.min(group::LOOK_EVERY), place) {
+            Err(RecvTimeoutError::Timeout) if left > group::LOOK_EVERY => {}
+            received => return received,
+        }
+    }
+}
+
+/// Waits for so long at most, and not at the group's death at the same time: who was woken at two
+/// channels has to leave the other's queue, and its lock may still be held by whoever woke it.
+fn recv_slice<T>(rx: &Receiver<T>, slice: Duration, place: Place) -> Result<T, RecvTimeoutError> {
     group::checkpoint(place);
-    let received = select! {
-        recv(rx) -> message => message.map_err(|_| RecvTimeoutError::Disconnected),
-        recv(death()) -> _ => Err(RecvTimeoutError::Disconnected),
-        default(timeout) => Err(RecvTimeoutError::Timeout),
+    let received = match group::is_dead() {
+        // A destructor of a thread that is being ended: nothing is waited for any more.
+        true => rx.try_recv().map_err(|_| RecvTimeoutError::Disconnected),
+        false => rx.recv_timeout(slice),
     };
     group::checkpoint(place);
     received

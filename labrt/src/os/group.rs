@@ -14,7 +14,7 @@ use crate::raw::{self, Mode, PlaceCell};
 use crate::thread::Killed;
 
 /// How often a wait on a condition variable looks whether its group is still alive.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// One incarnation of one server on OS threads.
 pub(crate) struct OsGroup {

@@ -225,7 +225,7 @@ impl World {
         self.let_scheduler_act();
     }
 
-    /// Switches to the scheduler and straight back, for what only the scheduler can do. Inside a
+    /// Gives the CPU up and has it straight back, for what only the scheduler can do meanwhile. Inside a
     /// section without switches that happens at the first switch point after it.
     fn let_scheduler_act(&self) {
         let Some(me) = self.running() else { return };

@@ -124,7 +124,7 @@ pub struct Stats {
     pub time: Duration,
     /// Calls into this crate.
     pub steps: u64,
-    /// Switches from the scheduler to a thread.
+    /// Times that a thread was resumed.
     pub switches: u64,
     /// Threads spawned, observers aside.
     pub threads: u64,

@@ -37,7 +37,7 @@ pub(crate) struct World {
     /// part of no decision.
     pub(crate) serial: u32,
     pub(crate) core: RefCell<Core>,
-    /// The thread that runs now; none while the scheduler does.
+    /// The thread that runs now; none while the scheduler does, or a thread lets observers look.
     running: Cell<Option<ThreadId>>,
     /// Depth of sections in which no switch may happen.
     pinned: Cell<u32>,
@@ -243,7 +243,7 @@ impl World {
         self.point(place);
     }
 
-    /// Gives the CPU to the scheduler. The caller has said in the core what is to become of it.
+    /// Gives the CPU back to whoever resumed this thread. The caller has said in the core what is to become of it.
     #[inline]
     pub(crate) fn suspend(&self, me: ThreadId) {
         let suspender = self.core.borrow().threads.get(me).suspender;

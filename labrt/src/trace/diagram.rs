@@ -19,8 +19,8 @@ fn column_width(servers: usize) -> usize {
     (WIDTH / servers.max(1)).clamp(12, 20)
 }
 
-/// Draws the last `limit` of `events` for `servers` servers, below `...` if there are more. What the test does stands at the left
-/// between `==`, what happens at one server in its column.
+/// Draws the last `limit` of `events` for `servers` servers, below `...` if there are more. What
+/// the test does stands at the left between `==`, what happens at one server in its column.
 pub fn diagram(events: &[Event], servers: usize, limit: usize) -> String {
     let shown = &events[events.len().saturating_sub(limit)..];
     let mut text = heading(servers);

@@ -51,7 +51,7 @@
 //! sends it; nobody waits for it. But if nobody is at the disk, the thread does that write itself,
 //! there and then: to have the writer woken would take a follower about as long as half the write
 //! does. (It tells the network first that it will block.) What the request told it to be committed
-//! it hands over after that: the leader waits for the write, and nobody for a follower's service.
+//! it hands over after that: the leader waits for the write, hardly anybody for a follower's service.
 //!
 //! **A call** leaves with the thread whose step wanted it, as to begin one does not block, on the
 //! network or over TCP. Its reply is given to the core by the thread that reads it, over TCP. On
@@ -66,7 +66,7 @@
 //! calls, and leaves an update to the writer. At each follower the thread that brings the request
 //! has the core compare and store, and writes that. The replies come back; as soon as a majority is
 //! durable, the step moves the commit index, and its thread hands over. The followers hand over
-//! with the next AppendEntries, behind the write of what that brings.
+//! with the next AppendEntries; a thread that writes what that brings, after its write.
 //!
 //! # One snapshot, from the service to the disk
 //!

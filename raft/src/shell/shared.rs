@@ -174,8 +174,8 @@ impl Shell {
 
     /// Gives the core a request; no answer once the server is killed. If the answer has to wait for
     /// the disk and nobody is there, this thread goes there itself: that spares two changes of
-    /// threads. The service hears afterwards of what else is committed: it is the leader who waits
-    /// for this server, and nobody for its service.
+    /// threads. The service hears afterwards of what else is committed: the leader waits for this
+    /// server, and hardly anybody for its service.
     pub(super) fn request(
         self: &Arc<Self>,
         request: Request,
@@ -188,14 +188,14 @@ impl Shell {
         }
         let (waits, mut todo) = state.request(moment(self.started), request, responder);
         drop(state);
-        if !(waits && std::mem::take(&mut todo.wake_writer)) {
-            return self.carry_out(todo);
-        }
-        let hand_over = std::mem::take(&mut todo.hand_over);
+        let writes = waits && std::mem::take(&mut todo.wake_writer);
+        let hands_over_later = writes && std::mem::take(&mut todo.hand_over);
         self.carry_out(todo);
-        thread.will_block();
-        writer::write_waiting(self);
-        if hand_over {
+        if writes {
+            thread.will_block();
+            writer::write_waiting(self);
+        }
+        if hands_over_later {
             applier::hand_over(self);
         }
     }

@@ -153,9 +153,9 @@ impl State {
         self.ticker_looks
     }
 
-    /// Whether the ticker must be woken for the deadline. With every message it moves, mostly on,
-    /// and then the ticker may sleep: it looks in any case when the old one has come.
-    fn needs_ticker(&mut self) -> bool {
+    /// Whether the ticker has to be woken for the deadline; who asks wakes it. With every message
+    /// the deadline moves, mostly on, and the ticker may sleep: it looks when the old one has come.
+    fn has_to_wake_ticker(&mut self) -> bool {
         let deadline = self.node.next_deadline();
         let needed = deadline < self.ticker_looks;
         self.ticker_looks = self.ticker_looks.min(deadline);
@@ -262,7 +262,7 @@ impl State {
         let after = View::of(&self.node);
         after.tell_changes(before);
         let mut todo = ToDo {
-            wake_ticker: self.needs_ticker(),
+            wake_ticker: self.has_to_wake_ticker(),
             hand_over: after.commit_index > before.commit_index,
             ..ToDo::default()
         };
