@@ -170,7 +170,8 @@ impl Tried {
             Rule::Share => f64::from(info.points) * self.passed as f64 / runs as f64,
         };
         let no_journal = info.needs_journal && self.failed == 0 && self.syncs == 0;
-        let skipped = no_journal.then_some("no server of this Raft uses its disk's journal");
+        let skipped = no_journal
+            .then_some("this Raft saves through its Persister, and not to the disk's journal");
         TestGrade {
             points: if no_journal { 0.0 } else { points },
             of: if no_journal { 0 } else { info.points },

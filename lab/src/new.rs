@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use crate::refusal::{Refusal, because};
 use crate::say::say;
-use labs::Labs;
+use labs::{Labs, Source};
 
 /// Make a crate in which you write your own Raft, or a service, or both.
 ///
@@ -28,7 +28,7 @@ use labs::Labs;
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// The folder to make; it must be empty, if it is there
+    /// The folder to make; it must be empty if it exists
     dir: PathBuf,
     #[command(flatten)]
     kind: KindArgs,
@@ -106,10 +106,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     for (path, text) in files::of(kind) {
         write(&dir.join(path), &files::fill_in(text, &name, &source, kind))?;
     }
+    if let Some(config) = source.cargo_config() {
+        write(&dir.join(".cargo/config.toml"), &config)?;
+    }
     if let Some(lock) = labs.lock() {
         write(&dir.join("Cargo.lock"), &lock)?;
     }
-    say(farewell(&args.dir, &name, kind, &labs, source.warning()));
+    say(farewell(&args.dir, &name, kind, &labs, &source));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -197,28 +200,28 @@ fn write(path: &Path, text: &str) -> Result<(), Refusal> {
 const WIDTH: usize = 100;
 
 /// What was made, and what to type next.
-fn farewell(
-    dir: &Path,
-    name: &str,
-    kind: Kind,
-    labs: &Labs,
-    warning: Option<&'static str>,
-) -> String {
+fn farewell(dir: &Path, name: &str, kind: Kind, labs: &Labs, source: &Source) -> String {
     let options = textwrap::Options::new(WIDTH).break_words(false);
-    let warning = warning.map(|text| textwrap::fill(text, options) + "\n").unwrap_or_default();
+    let warning =
+        source.warning().map(|text| textwrap::fill(text, options) + "\n").unwrap_or_default();
     let (what, texts, part, dir) =
         (kind.describe(), kind.texts(), kind.first_part(), dir.display());
+    let grade = match source {
+        Source::Path(_) => format!("  cargo lab grade {part}\n"),
+        Source::Git(_) => format!("  {}\n  lab grade {part}\n", source.installation()),
+    };
     format!(
         "made the crate {name}, in which you write {what}\n\
          \x20 README.md  how to work, to debug, and how it is graded; the tasks: {texts}\n\
          \x20 src/       where `your code here ({part})` stands, and so on\n\
          \x20 tests/     the graded suites, and tests of your own\n\
-         The crates of the labs it takes from {labs}.\n\
+         It takes the crates of the labs from {labs}.\n\
          {warning}\
          \n\
          Begin with\n\
          \x20 cd {dir}\n\
-         \x20 cargo test {part}\n"
+         \x20 cargo test {part}\n\
+         {grade}"
     )
 }
 

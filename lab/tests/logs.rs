@@ -144,7 +144,7 @@ fn what_is_no_trace_is_refused_in_a_sentence() {
     let said = refusal(empty.path(), &[]);
     assert!(said.contains("holds neither events.jsonl nor log.txt"), "{said}");
     let said = refusal(Path::new("nowhere_2A-0"), &[]);
-    assert!(said.contains("there is no nowhere_2A-0, nor is it a trace in"), "{said}");
+    assert!(said.contains("there is no file nowhere_2A-0, and no trace of that name in"), "{said}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
             }
         }
         Err(problem) => {
-            eprintln!("{}: {problem}", file.display());
+            eprintln!("error: {}: {problem}", file.display());
             ExitCode::from(2)
         }
     }

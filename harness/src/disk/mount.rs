@@ -64,7 +64,10 @@ impl Mount {
         let synced = self.change(|state| Some(self.platter.sync(state, file)));
         let synced = synced.unwrap_or(Ok(()));
         trace::record(Some(server), "persist", EventKind::Note, || match &synced {
-            Ok(()) => format!("synced {what}"),
+            // Which journal or snapshot it is matters to nobody who reads a trace.
+            Ok(()) => {
+                format!("synced {}", what.trim_end_matches(|sign| matches!(sign, '-' | '0'..='9')))
+            }
             Err(error) => format!("{what} is not synced: {error}"),
         });
         thread::sleep(delay - delay / 2);

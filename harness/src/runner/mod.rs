@@ -262,7 +262,9 @@ impl Run {
                 Verdict::Failed(self.tell(case, &failed, &ended.output))
             }
             Ok(TestResult { total: Summary { syncs: 0, .. }, .. }) if case.needs_journal => {
-                Verdict::Skipped("no server of this Raft uses its disk's journal")
+                Verdict::Skipped(
+                    "this Raft saves through its Persister, and not to the disk's journal",
+                )
             }
             Ok(result) => Verdict::Passed(Box::new(result)),
             Err(reason) => {

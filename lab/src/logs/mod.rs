@@ -60,7 +60,7 @@ use source::Source;
 /// Colours tell topics on a terminal; NO_COLOR switches them off.
 ///
 ///   lab logs                                       the newest trace in target/lab
-///   lab logs figure8_2C-40826 --only vote,commit   two topics of that one
+///   lab logs figure8_2C-40826 --only election,commit   two topics of that one
 ///   lab logs --from 13.9s --server S1,S3           how it ended, for these two
 ///   lab replay TEST --seed 3 2>&1 | lab logs -     a run's log lines as it goes on
 #[derive(clap::Args)]

@@ -50,7 +50,7 @@ fn of_name(name: &Path) -> Result<Source, Refusal> {
     match folder.join(name) {
         trace if trace.is_dir() => of_path(&trace),
         _ => Err(Refusal(format!(
-            "there is no {shown}, nor is it a trace in {}{}",
+            "there is no file {shown}, and no trace of that name in {}{}",
             folder.display(),
             in_there(&folder)
         ))),

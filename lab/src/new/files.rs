@@ -85,6 +85,9 @@ pub(super) fn fill_in(text: &str, name: &str, labs: &Source, kind: Kind) -> Stri
         Kind::Raft | Kind::Both => ("2A", "initial_election"),
         Kind::Kv => ("3A", "snapshot_recover"),
     };
-    let text = text.replace("@PART", part).replace("@TEST", test);
+    let text = text
+        .replace("@PART", part)
+        .replace("@TEST", test)
+        .replace("@INSTALL", &labs.installation());
     text.replace("my-raft", name).replace("my_raft", &name.replace('-', "_"))
 }

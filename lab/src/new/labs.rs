@@ -119,15 +119,38 @@ impl Source {
         )
     }
 
+    /// What makes `cargo lab` start the checkout's program, standing in the crate: nothing has to
+    /// be installed. None if there is no checkout to start it from.
+    pub(super) fn cargo_config(&self) -> Option<String> {
+        let Self::Path(path) = self else { return None };
+        let manifest = quoted(&format!("{path}/Cargo.toml"));
+        Some(format!(
+            "[alias]\n\
+             # `cargo lab grade`: the command line of the labs, from where their crates are.\n\
+             lab = [\"run\", \"--release\", \"--manifest-path\", {manifest}, \"--package\", \"lab\", \"--\"]\n"
+        ))
+    }
+
+    /// What has to be done once to have the program as `lab`.
+    pub(super) fn installation(&self) -> String {
+        match self {
+            Self::Path(path) => format!("cargo install --path {path}/lab"),
+            Self::Git(url) => format!("cargo install --git {url} lab"),
+        }
+    }
+
     /// What `Cargo.toml` says of one of the crates.
     pub(super) fn dependency(&self, name: &str) -> String {
-        // A string of JSON is one of TOML.
-        let quoted = |text: &str| serde_json::Value::from(text).to_string();
         match self {
             Self::Path(path) => format!("{{ path = {} }}", quoted(&format!("{path}/{name}"))),
             Self::Git(url) => format!("{{ git = {} }}", quoted(url)),
         }
     }
+}
+
+/// A string of JSON is one of TOML.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 impl fmt::Display for Labs {

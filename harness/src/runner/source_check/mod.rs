@@ -103,7 +103,7 @@ fn describe(found: &[(String, Found)]) -> String {
     if let more @ 1.. = found.len().saturating_sub(TOLD_MAX) {
         let _ = writeln!(text, "  and {more} more");
     }
-    text + "(An item that must have it says #[allow(clippy::disallowed_types)], or \
+    text + "(Where that is on purpose, put #[allow(clippy::disallowed_types)] on the item, or \
             disallowed_methods.)"
 }
 
