@@ -236,13 +236,19 @@ fn what_cannot_be_made_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn at_its_end_it_says_what_was_made_and_the_two_commands_to_go_on_with() {
+fn at_its_end_it_says_what_was_made_and_the_commands_to_go_on_with() {
     let kit = Kit(place("told-kit"));
     let shown = kit.0.to_str().expect("our path");
     let (text, status) = lab(&["new", shown, "--name", "alices-raft"]);
     assert_eq!(status, Some(0), "{text}");
     let first = "made the crate alices-raft, in which you write Raft (2A to 2D)\n";
     assert!(text.starts_with(first), "{text}");
-    assert!(text.ends_with(&format!("\nBegin with\n  cd {shown}\n  cargo test 2A\n")), "{text}");
+    let last = format!("\nBegin with\n  cd {shown}\n  cargo test 2A\n  cargo lab grade 2A\n");
+    assert!(text.ends_with(&last), "{text}");
+    // What makes `cargo lab` a command; to have that built takes minutes.
+    let config = kit.read(".cargo/config.toml");
+    let manifest = config.split('"').find(|word| word.ends_with("/Cargo.toml"));
+    let manifest = manifest.unwrap_or_else(|| panic!("no manifest is named in {config}"));
+    assert!(kit.0.join(manifest).with_file_name("lab").is_dir(), "{config}");
     assert!(kit.read("tests/labs.rs").contains("tests::main!(alices_raft::MyRaft);"));
 }

@@ -101,8 +101,18 @@ fn a_readme_names_parts_and_tests_that_the_crate_has() {
             ["cargo test", "lab grade"].map(|it| text.contains(&format!("{it} {part}")))
         };
         assert_eq!((says(part), says(other)), ([true; 2], [false; 2]), "{text}");
-        assert!(!text.contains("@PART") && !text.contains("@TEST"), "{text}");
+        assert!(!["@PART", "@TEST", "@INSTALL"].iter().any(|mark| text.contains(mark)), "{text}");
     }
+}
+
+#[test]
+fn a_crate_of_a_git_repository_says_how_the_program_is_installed() {
+    let path = Source::Path("../labs".to_string());
+    let manifest = "\"--manifest-path\", \"../labs/Cargo.toml\"";
+    assert!(path.cargo_config().is_some_and(|config| config.contains(manifest)));
+    let git = Source::Git("https://git.example/labs".to_string());
+    assert_eq!(git.cargo_config(), None);
+    assert_eq!(git.installation(), "cargo install --git https://git.example/labs lab");
 }
 
 #[test]
