@@ -206,9 +206,9 @@ fn farewell(dir: &Path, name: &str, kind: Kind, labs: &Labs, source: &Source) ->
         source.warning().map(|text| textwrap::fill(text, options) + "\n").unwrap_or_default();
     let (what, texts, part, dir) =
         (kind.describe(), kind.texts(), kind.first_part(), dir.display());
-    let grade = match source {
-        Source::Path(_) => format!("  cargo lab grade {part}\n"),
-        Source::Git(_) => format!("  {}\n  lab grade {part}\n", source.installation()),
+    let grade = match source.cargo_config() {
+        Some(_) => format!("  cargo lab grade {part}\n"),
+        None => format!("  {}\n  lab grade {part}\n", source.installation()),
     };
     format!(
         "made the crate {name}, in which you write {what}\n\

@@ -120,20 +120,27 @@ impl Source {
     }
 
     /// What makes `cargo lab` start the checkout's program, standing in the crate: nothing has to
-    /// be installed. None if there is no checkout to start it from.
+    /// be installed. None if there is no checkout to start it from, or a space in its path, at
+    /// which cargo would split the words. They could be a list, but in a crate that lies inside the
+    /// checkout cargo merges both `lab`: one text replaces the other, lists would be joined.
     pub(super) fn cargo_config(&self) -> Option<String> {
         let Self::Path(path) = self else { return None };
-        let manifest = quoted(&format!("{path}/Cargo.toml"));
-        Some(format!(
+        let manifest = format!("{path}/Cargo.toml");
+        let words = quoted(&format!("run --release --manifest-path {manifest} --package lab --"));
+        let config = format!(
             "[alias]\n\
              # `cargo lab grade`: the command line of the labs, from where their crates are.\n\
-             lab = [\"run\", \"--release\", \"--manifest-path\", {manifest}, \"--package\", \"lab\", \"--\"]\n"
-        ))
+             lab = {words}\n"
+        );
+        (!path.contains(char::is_whitespace)).then_some(config)
     }
 
     /// What has to be done once to have the program as `lab`.
     pub(super) fn installation(&self) -> String {
         match self {
+            Self::Path(path) if path.contains(char::is_whitespace) => {
+                format!("cargo install --path \"{path}/lab\"")
+            }
             Self::Path(path) => format!("cargo install --path {path}/lab"),
             Self::Git(url) => format!("cargo install --git {url} lab"),
         }

@@ -106,10 +106,13 @@ fn a_readme_names_parts_and_tests_that_the_crate_has() {
 }
 
 #[test]
-fn a_crate_of_a_git_repository_says_how_the_program_is_installed() {
-    let path = Source::Path("../labs".to_string());
-    let manifest = "\"--manifest-path\", \"../labs/Cargo.toml\"";
-    assert!(path.cargo_config().is_some_and(|config| config.contains(manifest)));
+fn where_cargo_cannot_start_the_program_it_says_how_to_install_it() {
+    let near = Source::Path("../labs".to_string());
+    let words = "lab = \"run --release --manifest-path ../labs/Cargo.toml --package lab --\"\n";
+    assert!(near.cargo_config().is_some_and(|config| config.ends_with(words)));
+    let spaced = Source::Path("/home/alice/my labs".to_string());
+    assert_eq!(spaced.cargo_config(), None);
+    assert_eq!(spaced.installation(), "cargo install --path \"/home/alice/my labs/lab\"");
     let git = Source::Git("https://git.example/labs".to_string());
     assert_eq!(git.cargo_config(), None);
     assert_eq!(git.installation(), "cargo install --git https://git.example/labs lab");
