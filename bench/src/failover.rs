@@ -22,7 +22,8 @@ use crate::{Outcome, interrupt};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How many leaders are killed
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     kills: u32,
     #[command(flatten)]
     place: Place,

@@ -27,10 +27,12 @@ pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, clap::Args)]
 pub(crate) struct Load {
     /// How many keys there are
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     keys: u32,
     /// How many connections the clients share, at most
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
     connections: u32,
     /// For how long the clients warm up
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]

@@ -14,7 +14,7 @@
 //! | `put.rs`, `throughput.rs`, `failover.rs` | the measurements |
 //! | `service.rs`, `etcd.rs` | clusters, ours and etcd's |
 //! | `load.rs` | many clients that put without a pause |
-//! | `yardstick.rs`, `bare.rs` | a disk and a loopback, bare; and the barest replication on three of them |
+//! | `yardstick.rs`, `bare.rs` | bare: a disk, a loopback, and replication on three disks |
 //! | `keep.rs`, `interrupt.rs` | what sees to it that nothing is left behind |
 //! | `stats.rs` | medians, ranks, spreads |
 

@@ -27,7 +27,8 @@ impl Place {
         match path.is_file() {
             true => Ok(path.into_os_string()),
             false => Err(format!(
-                "{} is not there: cargo build --release -p kvraft makes it, and --kvraft names another",
+                "{} is not there: cargo build --release -p kvraft makes it, and --kvraft names \
+                 another",
                 path.display()
             )),
         }

@@ -23,10 +23,12 @@ use crate::{Outcome, interrupt};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How often all are measured in turns
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
     /// How many puts, writes and round trips make a round
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     each: u32,
     #[command(flatten)]
     place: Place,
@@ -35,9 +37,9 @@ pub(crate) struct Args {
 /// So many times the yardstick a put may take.
 const GOAL: f64 = 2.5;
 
-/// So many times as long as in a quick round (5 of 100 are quicker) a sync may take in a slow one (5
-/// of 100 are slower). Where others want the processor, whoever has just used it much gets it late,
-/// and that is the yardstick: it would seem slow, and the put quick.
+/// So many times as long as in a quick round (5 of 100 are quicker) a sync may take in a slow one
+/// (5 of 100 are slower). Where others want the processor, whoever has just used it much gets it
+/// late, and that is the yardstick: it would seem slow, and the put quick.
 const QUIET: f64 = 4.0;
 
 const KEY: &str = "sixteen bytes id";
@@ -126,7 +128,8 @@ fn report(rounds: &[Round], each: u32) -> bool {
     let sync = of(|round| round.sync);
     let (is_quiet, met) = (sync.percentile(95) <= QUIET * sync.percentile(5), ratio <= GOAL);
     println!(
-        "one client, one put of {VALUE_BYTES} B at a time, 3 servers; medians of {each}, in {} rounds (least to most)",
+        "one client, one put of {VALUE_BYTES} B at a time, 3 servers; medians of {each}, \
+         in {} rounds (least to most)",
         rounds.len()
     );
     println!("  put, ms                          {:.3}", of(|round| round.put));

@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn a_line_of_the_status_is_understood_and_one_without_an_answer_is_none() {
-        let line = "S1  127.0.0.1:37817        leader    term 2     process 8657    log 171 B, snapshot 0 B";
+        let line = "S1  127.0.0.1:37817        leader    term 2     process 8657    log 171 B, \
+                    snapshot 0 B";
         let server = parse(line).expect("a server that answers");
         assert_eq!(server.address.port(), 37817);
         assert_eq!(server.process.as_raw_nonzero().get(), 8657);

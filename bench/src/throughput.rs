@@ -17,10 +17,12 @@ use crate::{Outcome, interrupt};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How many clients put at the same time; several numbers are measured one after the other
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [100], value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [100])]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
     clients: Vec<u32>,
     /// How often both are measured in turns
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rounds: u32,
     /// Ours alone
     #[arg(long)]

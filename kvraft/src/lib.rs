@@ -109,7 +109,7 @@
 //! |---|---|
 //! | service-applier | applies entries, tells those who wait, takes snapshots |
 //! | watcher | looks, while somebody waits, whether that is in vain; stops the server in the end |
-//! | the network's, for a request | leaves it, perhaps offers a batch to Raft, or asks for a read's index |
+//! | the network's, for a request | leaves it; may offer a batch, or ask for a read's index |
 //! | helper | offers what gathered while another thread was at it |
 //!
 //! # Reading order

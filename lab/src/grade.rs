@@ -47,7 +47,8 @@ pub(crate) struct Args {
     /// Parts (2A), tests, or pieces of their names [default: all tests]
     pub(crate) tests: Vec<String>,
     /// Seeds that each test is run on, from 0
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// What a test is worth if some seeds fail
     #[arg(long, value_name = "RULE", default_value = "all")]
@@ -56,7 +57,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     seed_file: Option<PathBuf>,
     /// Grade every folder in this one, each locked in with a clean kit (needs --kit)
-    #[arg(long, value_name = "DIR", requires = "kit", conflicts_with_all = ["json", "junit", "gradescope"])]
+    #[arg(long, value_name = "DIR", requires = "kit")]
+    #[arg(conflicts_with_all = ["json", "junit", "gradescope"])]
     submissions: Option<PathBuf>,
     /// The clean kit that submissions are put into, as lab new makes it
     #[arg(long, value_name = "DIR", requires = "submissions")]
@@ -68,7 +70,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", default_value = "reports", requires = "submissions")]
     pub(crate) reports: PathBuf,
     /// End the build of a submission after this time
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5m", requires = "submissions")]
+    #[arg(long, value_name = "TIME")]
+    #[arg(value_parser = duration, default_value = "5m", requires = "submissions")]
     pub(crate) build_limit: Duration,
     /// Print the grade as JSON, and nothing else
     #[arg(long)]

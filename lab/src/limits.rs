@@ -89,7 +89,8 @@ impl Limits {
     ///
     /// ```text
     /// lab limited --memory M --user U --processes P --locked-in -- bwrap ... program
-    /// lab limited --memory M --locked-in -- bwrap ... lab limited --memory M --processes P -- program
+    /// lab limited --memory M --locked-in -- bwrap ... \
+    ///     lab limited --memory M --processes P -- program
     /// ```
     pub(crate) fn command(&self, program: &Path, folder: &Path, scratch: &Path) -> Command {
         let mut command = Command::new(this_program());

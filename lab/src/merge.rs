@@ -85,7 +85,8 @@ impl Merged {
         let world = self.world.get_or_insert_with(|| record.world.clone());
         if *world != record.world {
             return Err(Refusal(format!(
-                "{path} has runs in {}, and there are others in {world}: each world has a table of its own",
+                "{path} has runs in {}, and there are others in {world}: each world has a table \
+                 of its own",
                 record.world
             )));
         }
@@ -96,8 +97,8 @@ impl Merged {
             }
             Some(failure) if *failure != record.failure && *world == WorldKind::Sim.name() => {
                 return Err(Refusal(format!(
-                    "{path}: {} on seed {} ended otherwise than in another file. In sim, that means runs of \
-                     different programs",
+                    "{path}: {} on seed {} ended otherwise than in another file. In sim, that \
+                     means runs of different programs",
                     record.test, record.seed
                 )));
             }

@@ -141,8 +141,8 @@ fn name(args: &Args) -> Result<String, Refusal> {
     match why_no_name(&name) {
         None => Ok(name),
         Some(reason) => Err(Refusal(format!(
-            "{name:?} cannot be a crate's name: {reason}. Say another with --name my-raft, or choose \
-             another folder"
+            "{name:?} cannot be a crate's name: {reason}. Say another with --name my-raft, or \
+             choose another folder"
         ))),
     }
 }

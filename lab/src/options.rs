@@ -33,7 +33,8 @@ pub(crate) struct Running {
 pub(crate) struct Memory {
     /// Megabytes of memory that each of a test's processes may reserve, and that all of them may
     /// take together
-    #[arg(long, value_name = "MB", default_value_t = MEMORY_MB, value_parser = clap::value_parser!(u64).range(64..))]
+    #[arg(long, value_name = "MB", default_value_t = MEMORY_MB)]
+    #[arg(value_parser = clap::value_parser!(u64).range(64..))]
     memory: u64,
 }
 

@@ -166,8 +166,8 @@ pub(crate) fn check() -> Result<(), Refusal> {
     match sandbox.complaint(Path::new("/")) {
         Ok(None) => Ok(()),
         Ok(Some(said)) => Err(Refusal(format!(
-            "bubblewrap, of which it takes 0.8 or later, cannot lock code in on this machine, and nothing \
-             else may run submissions: {said}"
+            "bubblewrap, of which it takes 0.8 or later, cannot lock code in on this machine, and \
+             nothing else may run submissions: {said}"
         ))),
         Err(_) => Err(Refusal::new(
             "submissions are run locked in, by bubblewrap, which is not installed: on Debian and \
@@ -200,7 +200,8 @@ mod tests {
         let script = format!(
             "for place in {} /etc /usr /dev /proc; do \
                  touch $place/written 2> /dev/null && echo \"$place can be written\"; \
-             done; touch /tmp/written /dev/shm/written && df --output=size --block-size=1 /tmp /dev/shm",
+             done; \
+             touch /tmp/written /dev/shm/written && df --output=size --block-size=1 /tmp /dev/shm",
             places.join(" ")
         );
         let size = TMP_BYTES.to_string();

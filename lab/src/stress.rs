@@ -59,7 +59,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "K/N", value_parser = shard)]
     shard: Option<Shard>,
     /// The first seed
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = seed, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(value_parser = seed, allow_negative_numbers = true)]
     first_seed: u64,
     /// Write each run to this file, as a line of JSON
     #[arg(long, value_name = "FILE")]

@@ -231,7 +231,8 @@ fn a_campaign_goes_on_after_failures_and_groups_them() {
     assert_eq!(line("fails_sometimes_0X"), "fails_sometimes_0X 50 10");
     assert_eq!(line("aborts_on_2_0X"), "aborts_on_2_0X 50 1");
     let kind = "  10 x seed # is one of the bad ones (lab/examples/hostile.rs:#)\n      \
-                seeds 3, 8, 13, 18, 23, ...\n      lab replay fails_sometimes_0X --seed 3 -p hostile";
+                seeds 3, 8, 13, 18, 23, ...\n      \
+                lab replay fails_sometimes_0X --seed 3 -p hostile";
     assert!(text.contains(kind), "{text}");
     assert!(text.contains("reports and traces:\n"), "{text}");
     let kept = text.lines().find(|line| line.ends_with("fails_sometimes_0X-3"));

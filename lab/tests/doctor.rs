@@ -58,7 +58,8 @@ fn a_wrong_variable_is_bad_and_so_is_the_exit_status() {
         command.env("LAB_WORLD", "mars");
     });
     assert_eq!(output.status.code(), Some(1));
-    let expected = "bad   variables  LAB_WORLD=mars is not understood: it must be sim, threads or processes. Until then";
+    let expected = "bad   variables  LAB_WORLD=mars is not understood: it must be sim, threads or \
+                    processes. Until then";
     assert!(lines.iter().any(|line| line.starts_with(expected)), "{lines:?}");
 }
 

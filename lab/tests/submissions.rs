@@ -54,7 +54,8 @@ impl Class {
         let mut text = fs::read_to_string(&main).expect("it was copied");
         // Its unit tests need what a kit has not.
         text = text.replace("#[cfg(test)]", "#[cfg(any())]");
-        text += "\npub use PlainRaft as MyRaft;\npub use kv::{PlainClerk as MyClerk, PlainKv as MyKv};\n";
+        text += "\npub use PlainRaft as MyRaft;\n\
+                 pub use kv::{PlainClerk as MyClerk, PlainKv as MyKv};\n";
         fs::write(&main, text).expect("there is room");
         main
     }
@@ -106,16 +107,20 @@ impl Class {
         self.hand_in_with(
             "writing",
             &format!(
-                "        for place in [{outside:?}, \"/tmp\", \"/var/tmp\", \"..\", \"src\"] {{\n            \
-                 let _ = std::fs::write(format!(\"{{place}}/written-by-a-submission\"), \"I was here\");\n        }}\n        \
-                 assert!(std::net::TcpStream::connect((\"127.0.0.1\", {port})).is_err(), \"a network\");\n        \
-                 assert!(std::fs::read_dir({outside:?}).is_err(), \"I see it\");"
+                r#"
+        for place in [{outside:?}, "/tmp", "/var/tmp", "..", "src"] {{
+            let _ = std::fs::write(format!("{{place}}/written-by-a-submission"), "I was here");
+        }}
+        assert!(std::net::TcpStream::connect(("127.0.0.1", {port})).is_err(), "a network");
+        assert!(std::fs::read_dir({outside:?}).is_err(), "I see it");"#
             ),
         );
         self.hand_in_with(
             "forging",
-            "        println!(\"test initial_election_2A ... ok\\n\\ntest result: ok. 96 passed\");\n        \
-             println!(\"{{\\\"Passed\\\":{{\\\"seed\\\":7}}}}\");\n        std::process::exit(0);",
+            r#"
+        println!("test initial_election_2A ... ok\n\ntest result: ok. 96 passed");
+        println!("{{\"Passed\":{{\"seed\":7}}}}");
+        std::process::exit(0);"#,
         );
         self.hand_in_with("reopening", &reopening());
         self.hand_in_with("eating", &eating());
@@ -144,15 +149,19 @@ fn reopening() -> String {
     let line = |seed| serde_json::to_string(&passed(seed)).expect("it is plain data") + "\n";
     let forged = [4711, 815].map(line).concat();
     format!(
-        "        use std::io::Write as _;\n        \
-         use std::os::fd::AsFd as _;\n        \
-         let mut files: Vec<std::fs::File> = (0..99)\n            \
-         .flat_map(|number| [format!(\"/proc/self/fd/{{number}}\"), format!(\"/dev/fd/{{number}}\")])\n            \
-         .filter_map(|path| std::fs::OpenOptions::new().append(true).open(path).ok())\n            \
-         .collect();\n        \
-         files.extend(std::io::stdin().as_fd().try_clone_to_owned().ok().map(Into::into));\n        \
-         for mut file in files {{\n            let _ = file.write_all({forged:?}.as_bytes());\n        }}\n        \
-         std::process::exit(0);"
+        r#"
+        use std::io::Write as _;
+        use std::os::fd::AsFd as _;
+        let paths = ["/proc/self/fd", "/dev/fd"].into_iter();
+        let mut files: Vec<std::fs::File> = paths
+            .flat_map(|folder| (0..99).map(move |number| format!("{{folder}}/{{number}}")))
+            .filter_map(|path| std::fs::OpenOptions::new().append(true).open(path).ok())
+            .collect();
+        files.extend(std::io::stdin().as_fd().try_clone_to_owned().ok().map(Into::into));
+        for mut file in files {{
+            let _ = file.write_all({forged:?}.as_bytes());
+        }}
+        std::process::exit(0);"#
     )
 }
 
@@ -162,26 +171,36 @@ fn eating() -> String {
     // What `tail` is given has no end of a line, so it keeps all of it before it says anything.
     let eats = "head -c 150000000 /dev/zero | tail | { head -c 1; sleep 1000; }";
     format!(
-        "        static ONCE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(true);\n        \
-         if ONCE.swap(false, std::sync::atomic::Ordering::Relaxed) {{\n            \
-         let eater = |_| std::process::Command::new(\"/bin/sh\").args([\"-c\", {eats:?}])\n                \
-         .stdout(std::process::Stdio::piped()).spawn().unwrap().stdout.unwrap();\n            \
-         let mut eaters: Vec<_> = (0..10).map(eater).collect();\n            \
-         for said in &mut eaters {{\n                \
-         std::io::Read::read_exact(said, &mut [0]).unwrap();\n            }}\n        \
-         std::mem::forget(eaters);\n        }}"
+        r#"
+        use std::sync::atomic::{{AtomicBool, Ordering}};
+        static ONCE: AtomicBool = AtomicBool::new(true);
+        if ONCE.swap(false, Ordering::Relaxed) {{
+            let eater = |_| {{
+                let mut shell = std::process::Command::new("/bin/sh");
+                shell.args(["-c", {eats:?}]).stdout(std::process::Stdio::piped());
+                shell.spawn().unwrap().stdout.unwrap()
+            }};
+            let mut eaters: Vec<_> = (0..10).map(eater).collect();
+            for said in &mut eaters {{
+                std::io::Read::read_exact(said, &mut [0]).unwrap();
+            }}
+            std::mem::forget(eaters);
+        }}"#
     )
 }
 
 /// Code that writes wherever it can, as much as there is room for, and should not be able to write
 /// a gigabyte.
-const FILLING: &str = "        let mut files = 0;
-        for place in [\"/tmp\", \"/dev/shm\", \"/var/tmp\", \"/\", \"/etc\", \"..\"].map(std::path::PathBuf::from) {
-            while files < 64 && std::fs::write(place.join(files.to_string()), vec![1; 16 << 20]).is_ok() {
+const FILLING: &str = r#"
+        let mut files = 0;
+        let megabytes = vec![1; 16 << 20];
+        for place in ["/tmp", "/dev/shm", "/var/tmp", "/", "/etc", ".."] {
+            let place = std::path::Path::new(place);
+            while files < 64 && std::fs::write(place.join(files.to_string()), &megabytes).is_ok() {
                 files += 1;
             }
         }
-        assert!(files < 64, \"a gigabyte of files\");";
+        assert!(files < 64, "a gigabyte of files");"#;
 
 fn open_to_all(folder: &Path) {
     use std::os::unix::fs::PermissionsExt as _;

@@ -26,10 +26,10 @@ const SWITCH_GATE: f64 = 30.0;
 /// has for itself.
 const OS_GOAL: f64 = 1.05;
 /// More than this fails the check. What our calls add is a look at what kind of thread this is, and
-/// branches that are not taken. They fit into the gaps of the bare call: 0.9 to 1.0 for a lock. When
-/// a neighbour works on the other half of the processor's core there are no gaps, and the same code
-/// has been seen to take 1.11; nobody in a virtual machine can tell. One atomic instruction more is
-/// 1.18 for a send and receive, 1.5 for a lock.
+/// branches that are not taken. They fit into the gaps of the bare call: 0.9 to 1.0 for a lock.
+/// When a neighbour works on the other half of the processor's core there are no gaps, and the same
+/// code has been seen to take 1.11; nobody in a virtual machine can tell. One atomic instruction
+/// more is 1.18 for a send and receive, 1.5 for a lock.
 const OS_GATE: f64 = 1.15;
 
 /// Makes that many switches or calls.
@@ -112,7 +112,8 @@ fn report_simulated(strategy: StrategyKind, what: &str, body: Body) -> bool {
     let (least, middle) = (took[0] / bare[0], quantile(&ratios, 0.5));
     let met = middle <= SWITCH_GATE;
     println!(
-        "{what:<34} {:<12} {:>6.1} ns, in bare switches: least {least:>4.1}, median {middle:>4.1}{}",
+        "{what:<34} {:<12} {:>6.1} ns, in bare switches: least {least:>4.1}, median \
+         {middle:>4.1}{}",
         strategy.name(),
         quantile(&took, 0.5),
         verdict(met)

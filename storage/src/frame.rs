@@ -298,7 +298,8 @@ mod tests {
             with in any::<u8>(),
         ) {
             let unsynced = unsynced.min(sizes.len() - 1);
-            let records: Vec<Vec<u8>> = sizes.iter().map(|&size| vec![size as u8 | 1; size]).collect();
+            let record = |&size: &usize| vec![size as u8 | 1; size];
+            let records: Vec<Vec<u8>> = sizes.iter().map(record).collect();
             let slices: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
             let mut bytes = file(&slices, unsynced);
             let at = at.index(bytes.len());

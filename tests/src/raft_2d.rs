@@ -71,8 +71,8 @@ pub const CASES: &[TestCase] = &[
         .worth(5),
     TestCase::ours("install_after_restart_2D", 3, install_after_restart)
         .claims(
-            "a server that comes back with a snapshot knows that it is committed: an older one is no \
-             news, though it is the first that arrives",
+            "a server that comes back with a snapshot knows that it is committed: an older one is \
+             no news, though it is the first that arrives",
             "Raft §7; Figure 13: step 6",
         )
         .worth(5),

@@ -25,7 +25,8 @@ struct Servers {
     #[arg(long, value_name = "ADDRESS,...", value_delimiter = ',', conflicts_with = "data")]
     servers: Vec<SocketAddr>,
     /// Give up after so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 }
 
@@ -91,8 +92,8 @@ impl Servers {
         let answer = answers.recv_timeout(Duration::from_secs(self.timeout)).map_err(|_| {
             let reached = clients.iter().filter(|client| client.is_connected()).count();
             format!(
-                "no answer within {} s; {reached} of {} servers can be reached, and a majority must \
-                 agree. Whether the operation takes effect is unknown",
+                "no answer within {} s; {reached} of {} servers can be reached, and a majority \
+                 must agree. Whether the operation takes effect is unknown",
                 self.timeout,
                 addresses.len()
             )
@@ -154,7 +155,7 @@ fn line(address: SocketAddr, health: &ServerHealth) -> String {
     let ServerHealth { id, process, term, is_leader, raft_state_size, snapshot_size } = health;
     let role = if *is_leader { "leader" } else { "follower" };
     format!(
-        "S{id}  {address:<21}  {role:<8}  term {term:<4}  process {process:<7}  log {raft_state_size} B, \
-         snapshot {snapshot_size} B"
+        "S{id}  {address:<21}  {role:<8}  term {term:<4}  process {process:<7}  log \
+         {raft_state_size} B, snapshot {snapshot_size} B"
     )
 }

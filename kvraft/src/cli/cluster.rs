@@ -22,7 +22,8 @@ use crate::address_book;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How many servers
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=99))]
     nodes: u16,
     /// The cluster's folder: a folder for each server, and a file that says where they are
     #[arg(long, value_name = "DIR", default_value = address_book::FOLDER)]
@@ -97,8 +98,9 @@ fn check_folder(data: &Path, id: usize) -> Outcome {
     match Directory::has_data(&folder) {
         Ok(true) => Ok(()),
         Ok(false) => Err(format!(
-            "{} has no data any more: S{id} does not know what it has promised, and must not come back \
-             under its number. Bring the folder back, or begin a new cluster in another one (--data)",
+            "{} has no data any more: S{id} does not know what it has promised, and must not come \
+             back under its number. Bring the folder back, or begin a new cluster in another one \
+             (--data)",
             folder.display()
         )),
         Err(error) => Err(format!("{} cannot be used: {error}", folder.display())),

@@ -44,8 +44,9 @@ impl Labs {
             Some(path) => Self::checkout(Path::new(path), kind),
             None => Self::checkout(Path::new(BUILT_FROM), kind).map_err(|_| {
                 Refusal(format!(
-                    "the checkout of raft-labs that this program was built from, {}, is not there any \
-                     more. Say where one is with --deps PATH, or --deps URL for a git repository",
+                    "the checkout of raft-labs that this program was built from, {}, is not there \
+                     any more. Say where one is with --deps PATH, or --deps URL for a git \
+                     repository",
                     Path::new(BUILT_FROM).parent().unwrap_or(Path::new(BUILT_FROM)).display()
                 ))
             }),
@@ -114,8 +115,8 @@ impl Source {
         let is_far = matches!(self, Self::Path(path) if Path::new(path).is_absolute());
         is_far.then_some(
             "Its Cargo.toml names that folder by its full path, which no other machine has: for a \
-             classroom, or to build it elsewhere, have the crate beside the checkout, or make it with \
-             --deps URL, a git repository.",
+             classroom, or to build it elsewhere, have the crate beside the checkout, or make it \
+             with --deps URL, a git repository.",
         )
     }
 

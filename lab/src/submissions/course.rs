@@ -184,8 +184,9 @@ impl Course {
         match complaint.map_err(because("bubblewrap could not be started"))? {
             None => Ok(()),
             Some(said) => Err(Refusal(format!(
-                "submissions are run by a user who has no rights, and who does not get into {}: have \
-                 the kit, and TMPDIR, in folders that everybody may enter, such as /srv and /tmp ({said})",
+                "submissions are run by a user who has no rights, and who does not get into {}: \
+                 have the kit, and TMPDIR, in folders that everybody may enter, such as /srv and \
+                 /tmp ({said})",
                 self.kit.display()
             ))),
         }

@@ -66,9 +66,9 @@ pub(crate) fn run(args: &Args, submissions: &Path, stop: &Stop) -> Result<ExitCo
     };
     if args.running.world == WorldKind::Processes {
         return Err(Refusal::new(
-            "a class is not graded with --world processes: to start its servers, a test has to find \
-             itself in /proc, and a submission would find its report there. In sim, which needs no \
-             option, and with --world threads it has no /proc",
+            "a class is not graded with --world processes: to start its servers, a test has to \
+             find itself in /proc, and a submission would find its report there. In sim, which \
+             needs no option, and with --world threads it has no /proc",
         ));
     }
     sandbox::check()?;

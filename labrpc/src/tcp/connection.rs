@@ -93,7 +93,8 @@ impl fmt::Display for Reason {
             Self::TooMany(limit) => write!(f, "{limit} connections are open, and no more may be"),
             Self::TooMuchUnfinished(limit) => write!(
                 f,
-                "frames that are not complete take more than {limit} bytes, and this one most of them"
+                "frames that are not complete take more than {limit} bytes, and this one most of \
+                 them"
             ),
             Self::Io(error) => write!(f, "the socket failed: {error}"),
             Self::Abandoned => f.write_str("its thread has ended"),

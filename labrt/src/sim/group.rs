@@ -225,8 +225,8 @@ impl World {
         self.let_scheduler_act();
     }
 
-    /// Gives the CPU up and has it straight back, for what only the scheduler can do meanwhile. Inside a
-    /// section without switches that happens at the first switch point after it.
+    /// Gives the CPU up and has it straight back, for what only the scheduler can do meanwhile.
+    /// Inside a section without switches that happens at the first switch point after it.
     fn let_scheduler_act(&self) {
         let Some(me) = self.running() else { return };
         if self.is_pinned() || self.core.borrow().threads.get(me).dying {

@@ -243,7 +243,8 @@ impl World {
         self.point(place);
     }
 
-    /// Gives the CPU back to whoever resumed this thread. The caller has said in the core what is to become of it.
+    /// Gives the CPU back to whoever resumed this thread. The caller has said in the core what is
+    /// to become of it.
     #[inline]
     pub(crate) fn suspend(&self, me: ThreadId) {
         let suspender = self.core.borrow().threads.get(me).suspender;

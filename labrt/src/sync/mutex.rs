@@ -26,8 +26,8 @@ pub struct MutexGuard<'a, T: ?Sized> {
 }
 
 /// Tells up to `WAITERS` threads of a simulated world, on drop, that this lock is free; on OS
-/// threads, where the primitive itself tells them, it names no lock. Guards made of two pointers are
-/// passed in registers.
+/// threads, where the primitive itself tells them, it names no lock. Guards made of two pointers
+/// are passed in registers.
 pub(super) struct Release<'a, const WAITERS: usize>(pub(super) Option<&'a ObjectId>);
 
 impl<const WAITERS: usize> Drop for Release<'_, WAITERS> {

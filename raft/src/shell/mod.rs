@@ -24,7 +24,7 @@
 //! | disk writer | something to write, then the disk | `Persisted` | `writer.rs` |
 //! | applier | something that the service had no room for | nothing | `applier.rs` |
 //! | the service's own, in `snapshot` | the disk writer | `Node::compact` | `shared.rs` |
-//! | the service's own, in `read_index` or `transfer_leadership` | the core's answer | the question | `shared.rs` |
+//! | the service's own, in other calls | the core's answer | what is asked | `shared.rs` |
 //! | the network's, for a request | nothing, or the disk | `Request`, `Persisted` | `rpc.rs` |
 //! | the network's or a caller, for a reply | the peer | `Reply` | `rpc.rs` |
 //!
@@ -51,7 +51,8 @@
 //! sends it; nobody waits for it. But if nobody is at the disk, the thread does that write itself,
 //! there and then: to have the writer woken would take a follower about as long as half the write
 //! does. (It tells the network first that it will block.) What the request told it to be committed
-//! it hands over after that: the leader waits for the write, hardly anybody for a follower's service.
+//! it hands over after that: the leader waits for the write, hardly anybody for a follower's
+//! service.
 //!
 //! **A call** leaves with the thread whose step wanted it, as to begin one does not block, on the
 //! network or over TCP. Its reply is given to the core by the thread that reads it, over TCP. On

@@ -179,7 +179,8 @@ fn a_refusal_names_file_line_and_remedy_of_each() {
 a simulated world cannot see what this crate takes from elsewhere than labrt, so no test is run:
   src/raft/log.rs:2: std::sync::Mutex: use labrt::sync::Mutex
   src/raft.rs:3: std::thread::park: wait on a labrt::sync::Condvar or a channel
-(Where that is on purpose, put #[allow(clippy::disallowed_types)] on the item, or disallowed_methods.)";
+(Where that is on purpose, put #[allow(clippy::disallowed_types)] on the item, or \
+disallowed_methods.)";
     assert_eq!(check(&sources.0), Err(expected.to_string()));
 }
 
