@@ -263,6 +263,10 @@ fn bad_input_is_refused_with_what_to_do() {
             &["put", "x", "1", "--timeout", "1", "--servers", "127.0.0.1:1,127.0.0.1:2"],
             "no answer within 1 s; 0 of 2 servers can be reached",
         ),
+        (
+            &["get", "x", "--timeout", "2", "--servers", "127.0.0.1:1"],
+            "no answer yet: 0 of 1 servers can be reached, and a majority must agree; 1 s more",
+        ),
     ] {
         let output = kvraft(arguments, folder.path()).output().expect("it can be started");
         let said = text(&output);

@@ -23,8 +23,12 @@ impl Selected {
     }
 }
 
-/// Names that are told when a word fits nothing.
+/// Names that are told when a word fits nothing, at most.
 const NEAREST: usize = 5;
+
+/// How alike such a name is to the word, at least (Jaro-Winkler, 1 if they are equal): less than
+/// this, and nobody meant it.
+const ALIKE_MIN: f64 = 0.7;
 
 /// The tests that `words` mean, in the suites' order, each once.
 ///
@@ -71,18 +75,23 @@ fn short_name(test: &TestInfo) -> &str {
 }
 
 fn no_such_test(all: &[Selected], word: &str) -> Refusal {
-    let distance = |name: &str| (strsim::jaro_winkler(word, name) * 1e6) as u64;
-    let mut names: Vec<&str> = all.iter().map(|test| &*test.test().name).collect();
-    names.sort_unstable();
+    let like = |name: &str| strsim::jaro_winkler(word, name);
+    let likeness = |test: &TestInfo| like(&test.name).max(like(short_name(test)));
+    let names = all.iter().map(Selected::test).map(|test| (likeness(test), &*test.name));
+    let mut names: Vec<(f64, &str)> = names.filter(|(alike, _)| *alike >= ALIKE_MIN).collect();
+    names.sort_by(|(a, x), (b, y)| b.total_cmp(a).then(x.cmp(y)));
     names.dedup();
-    names.sort_by_key(|name| std::cmp::Reverse(distance(name)));
     names.truncate(NEAREST);
+    let names: Vec<&str> = names.into_iter().map(|(_, name)| name).collect();
+    let nearest = match &*names {
+        [] => ": ".to_string(),
+        names => format!(". The nearest names are {}; ", names.join(", ")),
+    };
     let mut parts: Vec<&str> = all.iter().map(|test| &*test.test().part).collect();
     parts.sort_unstable();
     parts.dedup();
     Refusal(format!(
-        "no test and no part is called {word:?}. The nearest names are {}; the parts are {}",
-        names.join(", "),
+        "no test and no part is called {word:?}{nearest}the parts are {}",
         parts.join(", ")
     ))
 }
@@ -141,6 +150,10 @@ mod tests {
     fn a_word_that_fits_nothing_is_refused_with_the_nearest_names() {
         let Err(Refusal(sentence)) = selected(&["2A", "figure9"]) else { panic!("it fits") };
         assert!(sentence.contains("\"figure9\". The nearest names are figure8_2C"), "{sentence}");
-        assert!(sentence.ends_with("the parts are 2A, 2C, 3A"), "{sentence}");
+        assert!(sentence.ends_with("; the parts are 2A, 2C, 3A"), "{sentence}");
+        assert!(!sentence.contains("swarm"), "it is not near: {sentence}");
+        let Err(Refusal(sentence)) = selected(&["paxos"]) else { panic!("it fits") };
+        let expected = "no test and no part is called \"paxos\": the parts are 2A, 2C, 3A";
+        assert_eq!(sentence, expected);
     }
 }

@@ -11,7 +11,7 @@ use labrt::channel;
 use labrt::thread;
 use labrt::time::Duration;
 
-use super::{HealthClient, ServerHealth, say};
+use super::{HealthClient, ServerHealth, complain, say};
 use crate::Outcome;
 use crate::address_book;
 
@@ -63,6 +63,9 @@ pub(crate) struct Status {
     servers: Servers,
 }
 
+/// A person who has waited for so long is told for what.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+
 /// A server is asked how it is, and not for longer than this.
 const STATUS_TIME: Duration = Duration::from_secs(1);
 
@@ -89,13 +92,26 @@ impl Servers {
             clerk.close();
             let _ = tell.send(answer);
         });
-        let answer = answers.recv_timeout(Duration::from_secs(self.timeout)).map_err(|_| {
+        let reached = || {
             let reached = clients.iter().filter(|client| client.is_connected()).count();
             format!(
-                "no answer within {} s; {reached} of {} servers can be reached, and a majority \
-                 must agree. Whether the operation takes effect is unknown",
-                self.timeout,
+                "{reached} of {} servers can be reached, and a majority must agree",
                 addresses.len()
+            )
+        };
+        let limit = Duration::from_secs(self.timeout);
+        let soon = answers.recv_timeout(SILENCE_MAX.min(limit));
+        let answer = soon.or_else(|timeout| {
+            let rest = limit.checked_sub(SILENCE_MAX).filter(|rest| !rest.is_zero());
+            let rest = rest.ok_or(timeout)?;
+            complain(&format_args!("no answer yet: {}; {} s more", reached(), rest.as_secs()));
+            answers.recv_timeout(rest)
+        });
+        let answer = answer.map_err(|_| {
+            format!(
+                "no answer within {} s; {}. Whether the operation takes effect is unknown",
+                self.timeout,
+                reached()
             )
         })?;
         answer.map_err(|error| error.to_string())
