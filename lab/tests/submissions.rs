@@ -241,8 +241,6 @@ fn each_submission_gets_what_it_is_worth_and_reaches_nothing() {
         "grade",
         "initial_election_2A",
         "vote_once_2A",
-        "--limit",
-        "30s",
         "--memory",
         "1024",
     ]);

@@ -128,7 +128,7 @@ fn nothing_selected(
     cases: &[&TestCase],
 ) -> ExitCode {
     match (is_foreign, implementation.has_raft()) {
-        (false, _) => refuse(&no_match(filter, cases)),
+        (false, _) => no_match(filter, cases),
         (true, true) => refuse(&format!(
             "{filter:?} is about a key-value service, and this target has none; with one it says \
              tests::main!(MyRaft, MyKv)"
@@ -145,17 +145,19 @@ fn refuse(sentence: &str) -> ExitCode {
     ExitCode::from(USAGE_EXIT_STATUS)
 }
 
-/// Whether a filter is meant for the suites: it ends with a part, as `2A` or `NAME_2A`. Others may
-/// be meant for the unit tests of the same crate.
+/// Whether a filter is meant for the suites: it ends with a part, as `2A` or `NAME_2A`, or is one in
+/// small letters. Others may be meant for the unit tests of the same crate.
 fn names_a_part(filter: &str) -> bool {
-    let mut end = filter.chars().rev();
-    let letter = end.next().is_some_and(|letter| letter.is_ascii_uppercase());
-    letter && end.next().is_some_and(|digit| digit.is_ascii_digit())
+    let is_part = |text: &str| matches!(text.as_bytes(), [b'0'..=b'9', b'A'..=b'Z']);
+    let end = filter.len().checked_sub(2).and_then(|at| filter.get(at..));
+    end.is_some_and(is_part) || is_part(&filter.to_ascii_uppercase())
 }
 
-fn no_match(filter: &str, cases: &[&TestCase]) -> String {
+/// The sentence comes last, where it is seen: the names may be a hundred.
+fn no_match(filter: &str, cases: &[&TestCase]) -> ExitCode {
     let names: Vec<&str> = cases.iter().map(|case| case.name).collect();
-    format!("no test matches {filter:?}; there are:\n  {}", names.join("\n  "))
+    eprintln!("  {}", names.join("\n  "));
+    refuse(&format!("none of these tests matches {filter:?}"))
 }
 
 /// Lists as libtest does, for people and for nextest.
