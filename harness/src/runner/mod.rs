@@ -145,8 +145,8 @@ fn refuse(sentence: &str) -> ExitCode {
     ExitCode::from(USAGE_EXIT_STATUS)
 }
 
-/// Whether a filter is meant for the suites: it ends with a part, as `2A` or `NAME_2A`, or is one in
-/// small letters. Others may be meant for the unit tests of the same crate.
+/// Whether a filter is meant for the suites: it ends with a part, as `2A` or `NAME_2A`, or is one
+/// in small letters. Others may be meant for the unit tests of the same crate.
 fn names_a_part(filter: &str) -> bool {
     let is_part = |text: &str| matches!(text.as_bytes(), [b'0'..=b'9', b'A'..=b'Z']);
     let end = filter.len().checked_sub(2).and_then(|at| filter.get(at..));
