@@ -390,7 +390,8 @@ fn what_only_this_program_calls_is_in_no_list_of_commands() {
 #[test]
 fn bad_input_is_refused_with_a_sentence() {
     for (arguments, sentence) in [
-        (&["stress", "figure9"][..], "no test and no part is called \"figure9\". The nearest"),
+        (&["stress", "figure9"][..], "no test and no part is called \"figure9\": the parts are 0X"),
+        (&["stress", "pases_0X"], "called \"pases_0X\". The nearest names are passes_0X"),
         (&["stress", "passes", "-n", "3", "--shard", "4/8"], "part 4 of 8"),
         (&["stress", "--shard", "9/8"], "it must be K/N with K from 1 to N, as in 3/8"),
         (&["stress", "--for", "soon"], "it must be a number of seconds, minutes or hours"),
