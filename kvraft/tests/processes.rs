@@ -246,6 +246,18 @@ fn free_address() -> SocketAddr {
 }
 
 #[test]
+fn a_second_cluster_in_the_folder_is_refused_and_the_first_goes_on() {
+    let folder = folder();
+    let cluster = Cluster::start(folder.path());
+    cluster.run(&["put", "x", "1"]);
+    let output = kvraft(&["cluster"], folder.path()).output().expect("it can be started");
+    let sentence =
+        "error: a cluster runs in kvraft-data already: stop it (Ctrl-C), or name another";
+    assert!(!output.status.success() && text(&output).contains(sentence), "{}", text(&output));
+    assert_eq!(cluster.run(&["get", "x"]), "1");
+}
+
+#[test]
 fn bad_input_is_refused_with_what_to_do() {
     let folder = folder();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
@@ -261,7 +273,8 @@ fn bad_input_is_refused_with_what_to_do() {
         (&["get", "x", "--servers", "nowhere"], "invalid socket address"),
         (
             &["put", "x", "1", "--timeout", "1", "--servers", "127.0.0.1:1,127.0.0.1:2"],
-            "no answer within 1 s; 0 of 2 servers can be reached",
+            "no answer within 1 s; 0 of 2 servers can be reached, and a majority must agree. Whether \
+             the operation takes effect is unknown",
         ),
         (
             &["get", "x", "--timeout", "2", "--servers", "127.0.0.1:1"],

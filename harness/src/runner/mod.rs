@@ -157,7 +157,7 @@ fn names_a_part(filter: &str) -> bool {
 fn no_match(filter: &str, cases: &[&TestCase]) -> ExitCode {
     let names: Vec<&str> = cases.iter().map(|case| case.name).collect();
     eprintln!("  {}", names.join("\n  "));
-    refuse(&format!("none of these tests matches {filter:?}"))
+    refuse(&format!("none of these tests matches {filter:?}; a name ends with its part, as 2A"))
 }
 
 /// Lists as libtest does, for people and for nextest.

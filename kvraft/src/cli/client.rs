@@ -66,6 +66,9 @@ pub(crate) struct Status {
 /// A person who has waited for so long is told for what.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 
+/// What is said of a write that was not answered.
+const WRITE_IN_DOUBT: &str = ". Whether the operation takes effect is unknown";
+
 /// A server is asked how it is, and not for longer than this.
 const STATUS_TIME: Duration = Duration::from_secs(1);
 
@@ -77,9 +80,11 @@ impl Servers {
         }
     }
 
-    /// Carries out one operation. A clerk goes on until it is answered; a person does not.
+    /// Carries out one operation. A clerk goes on until it is answered; a person does not, and is
+    /// told what is then `in_doubt`.
     fn once<T: Send + 'static>(
         &self,
+        in_doubt: &str,
         operation: impl FnOnce(&mut KvClerk) -> Result<T, ClerkError> + Send + 'static,
     ) -> Result<T, String> {
         let addresses = self.addresses()?;
@@ -107,13 +112,8 @@ impl Servers {
             complain(&format_args!("no answer yet: {}; {} s more", reached(), rest.as_secs()));
             answers.recv_timeout(rest)
         });
-        let answer = answer.map_err(|_| {
-            format!(
-                "no answer within {} s; {}. Whether the operation takes effect is unknown",
-                self.timeout,
-                reached()
-            )
-        })?;
+        let answer = answer
+            .map_err(|_| format!("no answer within {} s; {}{in_doubt}", self.timeout, reached()))?;
         answer.map_err(|error| error.to_string())
     }
 }
@@ -121,21 +121,21 @@ impl Servers {
 impl Put {
     pub(crate) fn run(self) -> Outcome {
         let Self { key, value, servers } = self;
-        servers.once(move |clerk| clerk.put(&key, &value))
+        servers.once(WRITE_IN_DOUBT, move |clerk| clerk.put(&key, &value))
     }
 }
 
 impl Append {
     pub(crate) fn run(self) -> Outcome {
         let Self { key, value, servers } = self;
-        servers.once(move |clerk| clerk.append(&key, &value))
+        servers.once(WRITE_IN_DOUBT, move |clerk| clerk.append(&key, &value))
     }
 }
 
 impl Get {
     pub(crate) fn run(self) -> Outcome {
         let Self { key, servers } = self;
-        let value = servers.once(move |clerk| clerk.get(&key))?;
+        let value = servers.once("", move |clerk| clerk.get(&key))?;
         writeln!(io::stdout(), "{value}").map_err(|error| format!("it cannot be printed: {error}"))
     }
 }

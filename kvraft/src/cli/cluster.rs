@@ -1,7 +1,7 @@
 //! A cluster on this machine: a process for each server.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -44,6 +44,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let data = &args.data;
     let cannot = |error| format!("{} cannot be used: {error}", data.display());
     fs::create_dir_all(data).map_err(cannot)?;
+    let _lock = lock(data)?;
     check_size(data, args.nodes)?;
     check_folders(data)?;
     let addresses = addresses(args)?;
@@ -65,6 +66,21 @@ pub(crate) fn run(args: &Args) -> Outcome {
         data.display()
     ));
     supervise(&mut servers, &addresses, data, &stop)
+}
+
+/// The folder is this cluster's as long as the file is open. A second one would be refused by the
+/// servers' folders, but only after it had put addresses of its own into the book.
+fn lock(data: &Path) -> Result<File, String> {
+    let shown = data.display();
+    let file = File::create(data.join("lock"))
+        .map_err(|error| format!("{shown} cannot be written to: {error}"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(format!(
+            "a cluster runs in {shown} already: stop it (Ctrl-C), or name another folder (--data)"
+        )),
+        Err(TryLockError::Error(error)) => Err(format!("{shown} cannot be locked: {error}")),
+    }
 }
 
 /// Servers that were members stay members: a cluster does not change its size by being started
