@@ -273,8 +273,8 @@ fn bad_input_is_refused_with_what_to_do() {
         (&["get", "x", "--servers", "nowhere"], "invalid socket address"),
         (
             &["put", "x", "1", "--timeout", "1", "--servers", "127.0.0.1:1,127.0.0.1:2"],
-            "no answer within 1 s; 0 of 2 servers can be reached, and a majority must agree. Whether \
-             the operation takes effect is unknown",
+            "no answer within 1 s; 0 of 2 servers can be reached, and a majority must agree. \
+             Whether the operation takes effect is unknown",
         ),
         (
             &["get", "x", "--timeout", "2", "--servers", "127.0.0.1:1"],
