@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use harness::runner::protocol::KEEPS_NO_JOURNAL;
 use labrt::time::Duration;
 use serde::Serialize;
 
@@ -173,8 +174,7 @@ impl Tried {
             Rule::Share => f64::from(info.points) * self.passed as f64 / runs as f64,
         };
         let no_journal = info.needs_journal && self.failed == 0 && self.syncs == 0;
-        let skipped = no_journal
-            .then_some("this Raft saves through its Persister, and not to the disk's journal");
+        let skipped = no_journal.then_some(KEEPS_NO_JOURNAL);
         TestGrade {
             points: if no_journal { 0.0 } else { points },
             of: if no_journal { 0 } else { info.points },

@@ -264,9 +264,7 @@ impl Run {
                 Verdict::Failed(self.tell(case, &failed, &ended.output))
             }
             Ok(TestResult { total: Summary { syncs: 0, .. }, .. }) if case.needs_journal => {
-                Verdict::Skipped(
-                    "this Raft saves through its Persister, and not to the disk's journal",
-                )
+                Verdict::Skipped(protocol::KEEPS_NO_JOURNAL)
             }
             Ok(result) => Verdict::Passed(Box::new(result)),
             Err(reason) => {

@@ -34,6 +34,10 @@ const VARIABLE: &str = "LAB_REQUEST";
 /// Programs and targets of different versions do not understand each other.
 pub const VERSION: u32 = 4;
 
+/// Why a test of the journal was skipped.
+pub const KEEPS_NO_JOURNAL: &str =
+    "this Raft saves its state as a whole (Persister), and not change by change (Journal)";
+
 /// Runs of one test, one after the other in one process. World and strategy are chosen by
 /// `LAB_WORLD` and `LAB_STRATEGY`, as always.
 #[derive(Clone, Debug, Serialize, Deserialize)]
