@@ -327,11 +327,10 @@ impl Reader {
         splitter.filled(count);
         let mut frames = 0;
         while let Some(frame) = splitter.next_frame()? {
+            // Before it can be answered: who has had an answer is not silent.
+            connection.has_spoken.store(true, Ordering::Relaxed);
             receiver.take(frame)?;
             frames += 1;
-        }
-        if frames > 0 {
-            connection.has_spoken.store(true, Ordering::Relaxed);
         }
         receiver.batch_ends();
         Ok(Some(frames))
