@@ -28,8 +28,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// is, that is as often as the reader looks around: half a second after their time they are lost.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Requests that came to so much are written, though nobody waits for an answer yet.
-const FLUSH_BYTES: usize = 16 * 1024;
+/// Requests that came to so much are written, though nobody waits for an answer yet: the server is
+/// busy with them while the next ones are made. Some twenty small ones.
+const FLUSH_BYTES: usize = 2 * 1024;
 
 /// A connection to a server, which a thread of its own makes and makes again. Clones, and the ends
 /// made from it, share it; it ends with the last of them.
@@ -173,7 +174,8 @@ impl Client {
         let slot = Arc::new(Slot::default());
         let entered = calls.enter(Caller::Thread(Arc::clone(&slot)));
         let (number, is_alone) = entered.map_err(|_| RpcError::Lost)?;
-        let mut call = Open { calls, number, slot, deadline, is_alone, waiting_bytes: 0 };
+        let (waiting_bytes, answered) = (0, false);
+        let mut call = Open { calls, number, slot, deadline, is_alone, waiting_bytes, answered };
         call.waiting_bytes = call.calls.leave(number, &body)?;
         Ok(call)
     }
@@ -334,7 +336,10 @@ enum Caller {
 impl Caller {
     fn tell(self, answer: Answer) {
         match self {
-            Self::Thread(slot) => slot.fill(answer),
+            Self::Thread(slot) => {
+                slot.fill(answer);
+                slot.wake();
+            }
             Self::Then(then, _) => then(answer),
         }
     }
@@ -392,7 +397,7 @@ impl Calls {
     }
 }
 
-/// A call in the table, until it is dropped.
+/// A call in the table, until it is answered or dropped.
 struct Open {
     calls: Arc<Calls>,
     number: u64,
@@ -402,6 +407,8 @@ struct Open {
     is_alone: bool,
     /// How much its frame left in the buffer together with what was there; 0 once that is flushed.
     waiting_bytes: usize,
+    /// Whether it has had its answer, and is in the table no more.
+    answered: bool,
 }
 
 impl Open {
@@ -415,13 +422,13 @@ impl Open {
     /// Waits until there is an answer, or there will be none any more; not beyond the limit.
     fn wait(&mut self, limit: Option<Duration>) -> Option<Answer> {
         self.waiting_bytes = 0;
-        if let Some(answer) = self.slot.take() {
-            // It was sent, and those behind it may go together with the next ones.
-            return Some(answer);
-        }
-        self.calls.connection.flush();
         let until = limit.map_or(self.deadline, |limit| self.deadline.min(Instant::now() + limit));
-        let answer = self.slot.wait(until, self.is_alone);
+        let answer = self.slot.take().or_else(|| {
+            // Had it been there, those sent after it might go together with the next ones.
+            self.calls.connection.flush();
+            self.slot.wait(until, self.is_alone)
+        });
+        self.answered = answer.is_some();
         answer.or_else(|| (until == self.deadline).then_some(Err(RpcError::Lost)))
     }
 }
@@ -429,7 +436,9 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.flush();
-        let _caller = self.calls.take(self.number);
+        if !self.answered {
+            let _caller = self.calls.take(self.number);
+        }
     }
 }
 
@@ -443,6 +452,9 @@ struct Slot {
 impl Slot {
     fn fill(&self, answer: Answer) {
         *self.answer.lock() = Some(answer);
+    }
+
+    fn wake(&self) {
         self.answered.notify_one();
     }
 
@@ -476,6 +488,8 @@ struct Answers<'a> {
     calls: &'a Calls,
     /// The answers of one read, by the calls' numbers.
     batch: Vec<(u64, Answer)>,
+    /// Where answers of these are, whose callers are not woken yet.
+    filled: Vec<Arc<Slot>>,
     /// The silence after which the server was last asked for a sign of life.
     asked_after: Duration,
     heard_any: bool,
@@ -486,7 +500,29 @@ struct Answers<'a> {
 impl<'a> Answers<'a> {
     fn new(calls: &'a Calls) -> Self {
         let next_look = Instant::now() + LOOK_EVERY;
-        Self { calls, batch: Vec::new(), asked_after: Duration::ZERO, heard_any: false, next_look }
+        Self {
+            calls,
+            batch: Vec::new(),
+            filled: Vec::new(),
+            asked_after: Duration::ZERO,
+            heard_any: false,
+            next_look,
+        }
+    }
+
+    /// Tells callers their answers. No thread is woken before all answers are where they belong:
+    /// one that waits for several in turn finds them all.
+    fn tell(&mut self, answered: Vec<(Caller, Answer)>) {
+        for (caller, answer) in answered {
+            match caller {
+                Caller::Then(then, _) => then(answer),
+                Caller::Thread(slot) => {
+                    slot.fill(answer);
+                    self.filled.push(slot);
+                }
+            }
+        }
+        self.filled.drain(..).for_each(|slot| slot.wake());
     }
 
     fn lose_overdue(&mut self) {
@@ -525,10 +561,14 @@ impl Receiver for Answers<'_> {
             // An answer that comes after its call's deadline finds nobody.
             batch.filter_map(|(call, answer)| Some((table.open.remove(&call)?, answer))).collect()
         });
-        answered.into_iter().for_each(|(caller, answer)| caller.tell(answer));
+        self.tell(answered);
         if let Some(turn) = turn {
             turn.write();
         }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.calls.table.with(|table| table.open.len() <= 1)
     }
 
     fn look_around(&mut self, silence: Duration) -> bool {

@@ -32,7 +32,7 @@ use crate::service::Handler;
 const FLUSH_BYTES: usize = 64 * 1024;
 
 /// So many answers are written, that the caller is busy while the next ones are made.
-const FLUSH_ANSWERS: usize = 64;
+const FLUSH_ANSWERS: usize = 32;
 
 /// What a server offers, and with whose threads.
 pub(super) struct Offer {
@@ -324,6 +324,10 @@ impl Receiver for Requests<'_> {
         if !excess.is_empty() {
             handlers.connection.flush();
         }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.handlers.queue.with(|queue| queue.in_flight <= 1)
     }
 
     /// It is for the client to ask for signs of life.

@@ -1,6 +1,7 @@
 //! What the tests over TCP share: a service, peers that misbehave, and what was logged.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use std::fmt::{self, Display};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, LazyLock};
@@ -124,7 +125,7 @@ pub(crate) fn connected(address: SocketAddr, options: &Options) -> (Client, Echo
 }
 
 /// Waits until `reached`, for a generous while.
-pub(crate) fn until(what: &str, reached: impl Fn() -> bool) {
+pub(crate) fn until(what: impl Display, reached: impl Fn() -> bool) {
     let started = Instant::now();
     while !reached() {
         assert!(started.elapsed() < Duration::from_secs(60), "waited in vain: {what}");
@@ -228,17 +229,24 @@ pub(crate) fn keep_log() {
     }
 }
 
-/// The reason that was given when the connection with `address` was closed, if one was by now.
-pub(crate) fn warning(address: SocketAddr) -> Option<String> {
+/// The reasons that were given when connections with `address` were closed. There may be several:
+/// another test's connection, to another server, may have had the same port at this end.
+fn warnings(address: SocketAddr) -> Vec<String> {
     let start = format!("WARN rpc closed the connection with {address}: ");
-    LINES.lock().iter().find_map(|line| line.strip_prefix(&start).map(String::from))
+    LINES.lock().iter().filter_map(|line| line.strip_prefix(&start).map(String::from)).collect()
+}
+
+/// Whether a connection with `address` has been closed for that reason by now.
+pub(crate) fn is_warned(address: SocketAddr, reason: &str) -> bool {
+    warnings(address).iter().any(|found| found.contains(reason))
 }
 
 /// Waits for a warning about the peer at `address`, and wants it to give that reason.
 pub(crate) fn expect_warning(address: SocketAddr, reason: &str) {
-    until(&format!("a warning about {address}: {reason}"), || warning(address).is_some());
-    let found = warning(address).unwrap_or_default();
-    assert!(found.contains(reason), "the reason is {found:?}, and not {reason:?}");
+    let what = fmt::from_fn(|f| {
+        write!(f, "a warning about {address}: {reason}; there are {:?}", warnings(address))
+    });
+    until(what, || is_warned(address, reason));
 }
 
 /// How many of its calls were complained of.
@@ -259,7 +267,7 @@ pub(crate) fn end_of_connection(address: SocketAddr) -> String {
         lines.iter().position(is_end).map(|at| lines.remove(at))
     };
     let found = Mutex::new(None);
-    until(&format!("the end of the connection with {address}"), || {
+    until(format!("the end of the connection with {address}"), || {
         *found.lock() = take();
         found.lock().is_some()
     });
