@@ -77,8 +77,8 @@ pub trait Transport: Send + Sync {
         Box::new(Ended(Some(self.call(service, method, args))))
     }
 
-    /// Begins a call, and has `then` run with its answer. Unless a transport has a thread for that,
-    /// one of the pool waits for it.
+    /// Begins a call, and has `then` run with its answer: by one of the pool's threads, unless the
+    /// transport has a thread for that.
     fn call_then(
         &self,
         service: &'static str,
@@ -86,10 +86,7 @@ pub trait Transport: Send + Sync {
         args: Vec<u8>,
         pool: &Pool,
         then: Then,
-    ) {
-        let mut started = self.start(service, method, args);
-        pool.run(move || then(started.wait(None).unwrap_or(Err(RpcError::Lost))));
-    }
+    );
 }
 
 /// What is to be done with the answer of a call.

@@ -1,6 +1,7 @@
 //! Threads that are used again: what serves requests without spawning a thread for each.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 
 use crate::channel;
@@ -18,10 +19,18 @@ type Job = Box<dyn FnOnce() + Send>;
 /// What comes into a thread's inbox: a job, or none to tell it that there will be no more.
 type Order = Option<Job>;
 
+/// A thread of a pool that waits for its next job.
+struct Waiting {
+    number: u64,
+    inbox: channel::Sender<Order>,
+}
+
 #[derive(Default)]
 struct State {
-    /// The idle threads' inboxes; the last to become idle is the first to work again.
-    idle: VecDeque<channel::Sender<Order>>,
+    /// The last to become idle is the first to work again.
+    idle: VecDeque<Waiting>,
+    /// Threads kept for a job to come, by their numbers.
+    reserved: BTreeMap<u64, channel::Sender<Order>>,
     started: u64,
     closed: bool,
 }
@@ -51,53 +60,106 @@ impl Pool {
     #[track_caller]
     pub fn run(&self, job: impl FnOnce() + Send + 'static) {
         let mut order: Order = Some(Box::new(job));
-        while let Some(idle) = self.state.with(|state| state.idle.pop_back()) {
-            match idle.try_send(order) {
-                Ok(()) => return,
-                Err(error) => order = error.into_inner(),
-            }
+        while let Err(error) = self.thread().inbox.try_send(order) {
+            order = error.into_inner();
         }
-        order.into_iter().for_each(|job| self.start(job));
     }
 
-    /// Ends the idle threads, and has the others end after the job they are at.
+    /// Keeps an idle thread, or a new one, for a job that is not known yet. It belongs to the group
+    /// of whoever asks for it, and not of whoever has the job in the end.
+    #[track_caller]
+    pub fn reserve(&self) -> Reserved {
+        let Waiting { number, inbox } = self.thread();
+        self.state.with(|state| state.reserved.insert(number, inbox));
+        Reserved { number, state: Arc::clone(&self.state) }
+    }
+
+    /// Ends the threads that have no job, and has the others end after the job they are at.
     #[track_caller]
     pub fn close(&self) {
-        let idle = self.state.with(|state| {
+        let (idle, reserved) = self.state.with(|state| {
             state.closed = true;
-            std::mem::take(&mut state.idle)
+            (std::mem::take(&mut state.idle), std::mem::take(&mut state.reserved))
         });
-        for thread in idle {
+        for inbox in idle.into_iter().map(|idle| idle.inbox).chain(reserved.into_values()) {
             // A thread that is gone need not be told.
-            let _ = thread.try_send(None);
+            let _ = inbox.try_send(None);
         }
     }
 
     #[track_caller]
-    fn start(&self, job: Job) {
+    fn thread(&self) -> Waiting {
+        let idle = self.state.with(|state| state.idle.pop_back());
+        idle.unwrap_or_else(|| self.start())
+    }
+
+    #[track_caller]
+    fn start(&self) -> Waiting {
         let number = self.state.with(|state| {
             state.started += 1;
             state.started
         });
-        let state = Arc::clone(&self.state);
+        let (inbox, orders) = channel::bounded::<Order>(1);
+        let (state, theirs) = (Arc::clone(&self.state), inbox.clone());
         let thread = Builder::new().name(format!("{}-{number}", self.name));
         let thread = self.group.iter().fold(thread, Builder::group);
-        thread.spawn(move || work(&state, job));
+        thread.spawn(move || {
+            while let Ok(Some(job)) = orders.recv_or_end() {
+                job();
+                let inbox = theirs.clone();
+                if state.with(|state| state.keep(Waiting { number, inbox })).is_err() {
+                    return;
+                }
+            }
+        });
+        Waiting { number, inbox }
     }
 }
 
-fn work(state: &Shared<State>, first: Job) {
-    let (tx, rx) = channel::bounded(1);
-    let mut job = Some(first);
-    while let Some(work) = job.take() {
-        work();
-        let kept = state.with(|state| {
-            let kept = !state.closed && state.idle.len() < IDLE_MAX;
-            if kept {
-                state.idle.push_back(tx.clone());
-            }
-            kept
-        });
-        job = if kept { rx.recv_or_end().ok().flatten() } else { None };
+impl State {
+    /// Notes a thread as idle; or gives it back, if it is to end.
+    fn keep(&mut self, thread: Waiting) -> Result<(), Waiting> {
+        if self.closed || self.idle.len() >= IDLE_MAX {
+            return Err(thread);
+        }
+        self.idle.push_back(thread);
+        Ok(())
+    }
+}
+
+/// A thread of a pool that is kept for a job to come. Dropped without one, it is idle again.
+pub struct Reserved {
+    number: u64,
+    state: Arc<Shared<State>>,
+}
+
+impl Reserved {
+    /// Has the thread run `job`. If its group has crashed or its pool was closed, nobody does.
+    pub fn run(self, job: impl FnOnce() + Send + 'static) {
+        if let Some(inbox) = self.take() {
+            let _ = inbox.try_send(Some(Box::new(job)));
+        }
+    }
+
+    /// The thread's inbox; none if it is not reserved any more.
+    fn take(&self) -> Option<channel::Sender<Order>> {
+        self.state.with(|state| state.reserved.remove(&self.number))
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let Some(inbox) = self.take() else { return };
+        let thread = Waiting { number: self.number, inbox };
+        if let Err(Waiting { inbox, .. }) = self.state.with(|state| state.keep(thread)) {
+            // A thread that is gone need not be told.
+            let _ = inbox.try_send(None);
+        }
+    }
+}
+
+impl fmt::Debug for Reserved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reserved { .. }")
     }
 }

@@ -442,6 +442,34 @@ in_all_worlds! {
         let names = names.with(|names| names.clone());
         assert!(names.contains("S7/handler-1") && names.len() < 20, "{names:?}");
     }
+
+    fn a_reserved_thread_belongs_to_who_reserved_it_and_not_to_who_has_the_job() {
+        let (pool, (tx, rx)) = (Pool::in_current_group("helper"), unbounded());
+        let (theirs, group) = (pool.clone(), Group::new("S7", 7, 0));
+        let reserve = move || (theirs.reserve(), theirs.reserve());
+        let (first, second) = group.spawn("main", reserve).join().expect("no panic");
+        // What nobody needs is idle again.
+        drop(second);
+        let second = pool.reserve();
+        for (reserved, name) in [(second, "S7/helper-2"), (first, "S7/helper-1")] {
+            let tx = tx.clone();
+            reserved.run(move || tx.send(thread::current_name()).expect("it is waited for"));
+            assert_eq!(rx.recv(), Ok(name.into()));
+        }
+    }
+
+    fn a_reserved_thread_runs_nothing_after_its_servers_crash_or_its_pools_end() {
+        let group = Group::new("S7", 7, 0);
+        let pools = [Pool::new(&group, "open"), Pool::in_current_group("closed")];
+        let reserved = pools.each_ref().map(Pool::reserve);
+        group.crash();
+        pools[1].close();
+        for reserved in reserved {
+            let (tx, rx) = unbounded();
+            reserved.run(move || tx.send(()).expect("it is waited for"));
+            assert_eq!(rx.recv(), Err(channel::RecvError), "somebody ran a job");
+        }
+    }
 }
 
 #[test]

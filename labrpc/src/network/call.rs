@@ -5,12 +5,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use labrt::channel::{self, Receiver, RecvTimeoutError, Sender};
+use labrt::pool::{Pool, Reserved};
 use labrt::sync::Shared;
 use labrt::trace::{self, EventKind};
 use labrt::{thread, timer};
 
 use super::{Inner, Link, Message, Network, NodeId, Server, Stage};
-use crate::{RpcError, Started, Transport};
+use crate::{RpcError, Started, Then, Transport};
 
 type Answer = Result<Vec<u8>, RpcError>;
 
@@ -32,9 +33,29 @@ struct Call {
     service: Cow<'static, str>,
     method: Cow<'static, str>,
     args: Vec<u8>,
-    caller: Sender<Answer>,
-    /// After how long the caller learns that nobody answers; none once somebody has.
-    fails_after: Shared<Option<Duration>>,
+    /// None once it has been told an answer: the first one counts, not that of a duplicate.
+    caller: Shared<Option<Caller>>,
+    /// After how long the caller learns that nobody answers.
+    fails_after: Shared<Duration>,
+}
+
+/// Who is told the answer.
+enum Caller {
+    /// A thread waits there, or has gone away.
+    Waits(Sender<Answer>),
+    /// That thread does this with it.
+    Then(Reserved, Then),
+}
+
+impl Caller {
+    fn tell(self, answer: Answer) {
+        match self {
+            Self::Waits(caller) => {
+                let _ = caller.try_send(answer);
+            }
+            Self::Then(thread, then) => thread.run(move || then(answer)),
+        }
+    }
 }
 
 /// What was drawn for a request when it was sent.
@@ -56,7 +77,21 @@ impl Transport for Route {
         method: &'static str,
         args: Vec<u8>,
     ) -> Box<dyn Started> {
-        Box::new(Sent(self.send(service.into(), method.into(), args)))
+        Box::new(Sent(self.send_and_wait(service.into(), method.into(), args)))
+    }
+
+    fn call_then(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        args: Vec<u8>,
+        pool: &Pool,
+        then: Then,
+    ) {
+        let caller = Caller::Then(pool.reserve(), then);
+        if let Err(caller) = self.send(service.into(), method.into(), args, caller) {
+            caller.tell(Err(RpcError::Lost));
+        }
     }
 }
 
@@ -91,21 +126,33 @@ impl Route {
         method: Cow<'static, str>,
         args: Vec<u8>,
     ) -> Answer {
-        let answer = self.send(service, method, args).ok_or(RpcError::Lost)?;
+        let answer = self.send_and_wait(service, method, args).ok_or(RpcError::Lost)?;
         wait(&answer)
     }
 
     /// Sends a request, and gives the channel on which its answer will come; none if the network
     /// is gone.
-    fn send(
+    fn send_and_wait(
         &self,
         service: Cow<'static, str>,
         method: Cow<'static, str>,
         args: Vec<u8>,
     ) -> Option<Receiver<Answer>> {
-        thread::checkpoint();
-        let network = self.network.upgrade().map(Network)?;
         let (caller, answer) = channel::bounded(1);
+        self.send(service, method, args, Caller::Waits(caller)).ok()?;
+        Some(answer)
+    }
+
+    /// Sends a request; gives the caller back if the network is gone.
+    fn send(
+        &self,
+        service: Cow<'static, str>,
+        method: Cow<'static, str>,
+        args: Vec<u8>,
+        caller: Caller,
+    ) -> Result<(), Caller> {
+        thread::checkpoint();
+        let Some(network) = self.network.upgrade().map(Network) else { return Err(caller) };
         let call = Arc::new(Call {
             number: network.number_and_count(self.to, args.len()),
             network,
@@ -114,13 +161,13 @@ impl Route {
             service,
             method,
             args,
-            caller,
-            fails_after: Shared::new(Some(Duration::ZERO)),
+            caller: Shared::new(Some(caller)),
+            fails_after: Shared::default(),
         });
         call.send();
         // A hook may have crashed us right after the message left.
         thread::checkpoint();
-        Some(answer)
+        Ok(())
     }
 }
 
@@ -229,11 +276,11 @@ impl Call {
 
     fn learn_late(&self) {
         let delay = self.network.0.state.with(|state| state.unreachable_delay(self.from, self.to));
-        self.fails_after.with(|after| *after = Some(delay));
+        self.fails_after.with(|after| *after = delay);
     }
 
     fn learn_at_once(&self) {
-        self.fails_after.with(|after| *after = Some(Duration::ZERO));
+        self.fails_after.with(|after| *after = Duration::ZERO);
     }
 
     /// The reply leaves the server, unless that was cut off or replaced meanwhile.
@@ -271,10 +318,8 @@ impl Call {
         });
         let stage = if arrives { Stage::Replied } else { Stage::ReplyLost };
         self.tell(stage, answer.as_deref().unwrap_or_default());
-        if arrives {
-            // The first answer counts; the reply to a duplicate finds the place taken, or nobody.
-            let _ = self.caller.try_send(answer);
-            self.fails_after.with(|after| *after = None);
+        if arrives && let Some(caller) = self.caller.with(Option::take) {
+            caller.tell(answer);
         }
     }
 }
@@ -282,11 +327,10 @@ impl Call {
 impl Drop for Call {
     /// Nobody can answer any more: the caller learns of it, now or later.
     fn drop(&mut self) {
-        let Some(delay) = self.fails_after.with(|delay| *delay) else { return };
-        let caller = self.caller.clone();
-        after(delay, move || {
-            let _ = caller.try_send(Err(RpcError::Lost));
-        });
+        if let Some(caller) = self.caller.with(Option::take) {
+            let delay = self.fails_after.with(|delay| *delay);
+            after(delay, move || caller.tell(Err(RpcError::Lost)));
+        }
     }
 }
 
