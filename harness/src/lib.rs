@@ -56,5 +56,5 @@ pub use cluster::{AGREED_WITHIN, Cluster, LEADER_WITHIN, OutOfTurn, Summary, Wai
 pub use disk::{DiskFaults, ServerDisk};
 pub use kv::{KvClient, KvCluster, KvSetup};
 pub use oracle::Oracle;
-pub use plan::{CrashPlan, CrashPoint};
+pub use plan::{CrashPlan, CrashPoint, Planned};
 pub use server::{Gone, ServerHandle, ServicePolicy};

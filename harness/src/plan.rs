@@ -4,9 +4,12 @@
 //! most of the time nothing happens there. A plan says: at the third answer that server 2 gives,
 //! right after it left. The numbers are drawn by the test, from its seed.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use labrpc::{Message, Stage};
+use labrt::channel::{self, Receiver, RecvTimeoutError, Sender};
 use labrt::group::Group;
 use labrt::sync::Shared;
 use labrt::thread;
@@ -57,6 +60,19 @@ pub struct CrashPlan {
     pub nth: u64,
 }
 
+/// A crash to come, for whoever waits for it.
+#[derive(Debug)]
+pub struct Planned(Receiver<Infallible>);
+
+impl Planned {
+    /// Blocks until the crash has come about or was taken back, for `limit` at most; whether one of
+    /// these. (When a server comes to a [`CrashPoint::SwitchPoint`] is not told: no time is spent
+    /// waiting for that.)
+    pub fn wait(&self, limit: Duration) -> bool {
+        matches!(self.0.recv_timeout(limit), Err(RecvTimeoutError::Disconnected))
+    }
+}
+
 /// An incarnation that plans may crash.
 pub(crate) trait Victim: Send + Sync {
     /// Ends it at once. It may be a thread of its own that asks.
@@ -95,7 +111,8 @@ pub(crate) struct Crashes(Shared<State>);
 
 #[derive(Default)]
 struct State {
-    plans: Vec<CrashPlan>,
+    /// Each with what hangs up when it is no plan any more.
+    plans: Vec<(CrashPlan, Sender<Infallible>)>,
     /// By server: its present incarnation.
     victims: Vec<Option<Arc<dyn Victim>>>,
 }
@@ -124,11 +141,12 @@ impl Crashes {
         drop(before);
     }
 
-    pub(crate) fn plan(&self, plan: CrashPlan) {
+    pub(crate) fn plan(&self, plan: CrashPlan) -> Planned {
         assert!(plan.nth > 0, "events are counted from 1");
+        let (hangs_up, hung_up) = channel::bounded(1);
         let victim = self.0.with(|state| {
             if plan.point != CrashPoint::SwitchPoint {
-                state.plans.push(plan);
+                state.plans.push((plan, hangs_up));
             }
             state.victim(plan.server)
         });
@@ -137,20 +155,19 @@ impl Crashes {
             (point, Some(victim)) if point.is_of_a_save() => victim.watch_saves(true),
             _ => {}
         }
+        Planned(hung_up)
     }
 
     /// Whether a server is to crash at a save.
     pub(crate) fn watches_saves(&self, server: usize) -> bool {
         let is_one = |plan: &CrashPlan| plan.server == server && plan.point.is_of_a_save();
-        self.0.with(|state| state.plans.iter().any(is_one))
+        self.0.with(|state| state.plans.iter().any(|(plan, _)| is_one(plan)))
     }
 
     /// Takes back what is still to come.
     pub(crate) fn clear(&self) {
-        let victims = self.0.with(|state| {
-            state.plans.clear();
-            state.victims.clone()
-        });
+        let (victims, _plans) =
+            self.0.with(|state| (state.victims.clone(), std::mem::take(&mut state.plans)));
         for victim in victims.into_iter().flatten() {
             victim.crash_after(None);
             victim.watch_saves(false);
@@ -178,20 +195,22 @@ impl Crashes {
 
     /// Something happened at `server`: if that was to be its last, it ends here.
     pub(crate) fn count(&self, server: usize, point: CrashPoint) {
-        let doomed = self.0.with(|state| {
-            let mut due = false;
-            state.plans.retain_mut(|plan| {
+        let (due, victim) = self.0.with(|state| {
+            let comes_true = |(plan, _): &mut (CrashPlan, _)| {
                 let hit = plan.server == server && plan.point == point;
                 plan.nth -= u64::from(hit);
-                due |= plan.nth == 0;
-                plan.nth > 0
-            });
-            due.then(|| state.victim(server)).flatten()
+                plan.nth == 0
+            };
+            let due: Vec<_> = state.plans.extract_if(.., comes_true).collect();
+            let victim = if due.is_empty() { None } else { state.victim(server) };
+            (due, victim)
         });
-        if let Some(victim) = doomed {
+        if let Some(victim) = victim {
             let text = || format!("CRASH at {point:?}");
             trace::record(Some(server), "test", EventKind::Note, text);
             victim.crash();
         }
+        // Now whoever waits is told.
+        drop(due);
     }
 }

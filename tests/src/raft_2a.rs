@@ -10,7 +10,6 @@ use harness::runner::TestCase;
 use harness::{Cluster, CrashPlan, CrashPoint, LEADER_WITHIN};
 use labrpc::Faults;
 use labrt::thread::sleep;
-use labrt::time::Instant;
 
 use crate::script::{
     ELECTION, crash, draw_plan, ms, restart_all, restart_the_crashed, secs, some_of,
@@ -257,11 +256,8 @@ fn forgotten_vote(cluster: &Cluster) {
         cluster.cut_one_way(a, b, true);
         cluster.cut_one_way(b, a, true);
         (0..3).for_each(|server| cluster.restart(server));
-        cluster.plan_crash(CrashPlan { server: voter, point: CrashPoint::Answered, nth: 1 });
-        let limit = Instant::now() + ELECTION;
-        while cluster.server(voter).is_running() && Instant::now() < limit {
-            sleep(ms(1));
-        }
+        let plan = CrashPlan { server: voter, point: CrashPoint::Answered, nth: 1 };
+        cluster.plan_crash(plan).wait(ELECTION);
         sleep(script.duration(Duration::ZERO..ms(3)));
         restart_the_crashed(cluster, ELECTION);
         cluster.heal();

@@ -480,8 +480,8 @@ fn set_usual_disks(cluster: &Cluster) {
 /// Crashes the voter, whose disk is slow, right after its first answer, if there is one soon.
 fn crash_when_voted(cluster: &Cluster, voter: usize) {
     set_slow_disks(cluster, &[voter]);
-    cluster.plan_crash(CrashPlan { server: voter, point: CrashPoint::Answered, nth: 1 });
-    wait_until(ELECTION, || !cluster.server(voter).is_running());
+    let plan = CrashPlan { server: voter, point: CrashPoint::Answered, nth: 1 };
+    cluster.plan_crash(plan).wait(ELECTION);
     cluster.clear_plans();
     set_usual_disks(cluster);
 }

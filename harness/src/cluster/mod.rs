@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::DiskFaults;
 use crate::oracle::Oracle;
-use crate::plan::{CrashPlan, Crashes};
+use crate::plan::{CrashPlan, Crashes, Planned};
 use crate::process::{ProcessServer, Site};
 use crate::server::{Kind, LocalServer, RaftKind, ServerHandle, ServicePolicy, Surroundings};
 pub use agreement::AGREED_WITHIN;
@@ -351,9 +351,9 @@ impl Cluster {
     }
 
     /// Has a server crash at a moment to come.
-    pub fn plan_crash(&self, plan: CrashPlan) {
+    pub fn plan_crash(&self, plan: CrashPlan) -> Planned {
         self.tell(|| format!("planned: S{} at {:?} {}", plan.server, plan.point, plan.nth));
-        self.crashes.plan(plan);
+        self.crashes.plan(plan)
     }
 
     /// Takes back the crashes that have not happened.
