@@ -460,7 +460,7 @@ impl Turn {
         }
     }
 
-    /// Takes what has been left in the buffer; or gives the turn back, if nobody wants that written.
+    /// Takes what waits in the buffer; or gives the turn back, if nobody wants that written.
     fn next_chunk(&mut self) -> bool {
         let mut written = std::mem::take(&mut self.chunk);
         written.clear();
