@@ -60,17 +60,25 @@ impl Pool {
     #[track_caller]
     pub fn run(&self, job: impl FnOnce() + Send + 'static) {
         let mut order: Order = Some(Box::new(job));
-        while let Err(error) = self.thread().inbox.try_send(order) {
-            order = error.into_inner();
+        while let Some(idle) = self.take_idle() {
+            match idle.inbox.try_send(order) {
+                Ok(()) => return,
+                Err(error) => order = error.into_inner(),
+            }
         }
+        self.start(order);
     }
 
     /// Keeps an idle thread, or a new one, for a job that is not known yet. It belongs to the group
     /// of whoever asks for it, and not of whoever has the job in the end.
     #[track_caller]
     pub fn reserve(&self) -> Reserved {
-        let Waiting { number, inbox } = self.thread();
-        self.state.with(|state| state.reserved.insert(number, inbox));
+        let Waiting { number, inbox } = self.take_idle().unwrap_or_else(|| self.start(None));
+        let too_late = self.state.with(|state| match state.closed {
+            true => Some(inbox),
+            false => state.reserved.insert(number, inbox),
+        });
+        dismiss(too_late);
         Reserved { number, state: Arc::clone(&self.state) }
     }
 
@@ -81,20 +89,16 @@ impl Pool {
             state.closed = true;
             (std::mem::take(&mut state.idle), std::mem::take(&mut state.reserved))
         });
-        for inbox in idle.into_iter().map(|idle| idle.inbox).chain(reserved.into_values()) {
-            // A thread that is gone need not be told.
-            let _ = inbox.try_send(None);
-        }
+        dismiss(idle.into_iter().map(|idle| idle.inbox).chain(reserved.into_values()));
     }
 
-    #[track_caller]
-    fn thread(&self) -> Waiting {
-        let idle = self.state.with(|state| state.idle.pop_back());
-        idle.unwrap_or_else(|| self.start())
+    fn take_idle(&self) -> Option<Waiting> {
+        self.state.with(|state| state.idle.pop_back())
     }
 
+    /// A new thread, which does `first`, if that is a job, and then waits for more.
     #[track_caller]
-    fn start(&self) -> Waiting {
+    fn start(&self, first: Order) -> Waiting {
         let number = self.state.with(|state| {
             state.started += 1;
             state.started
@@ -104,15 +108,24 @@ impl Pool {
         let thread = Builder::new().name(format!("{}-{number}", self.name));
         let thread = self.group.iter().fold(thread, Builder::group);
         thread.spawn(move || {
-            while let Ok(Some(job)) = orders.recv_or_end() {
+            let mut order = first.map_or_else(|| orders.recv_or_end(), |job| Ok(Some(job)));
+            while let Ok(Some(job)) = order {
                 job();
                 let inbox = theirs.clone();
                 if state.with(|state| state.keep(Waiting { number, inbox })).is_err() {
                     return;
                 }
+                order = orders.recv_or_end();
             }
         });
         Waiting { number, inbox }
+    }
+}
+
+/// Tells threads that there will be no more jobs. Those that are gone need not be told.
+fn dismiss(inboxes: impl IntoIterator<Item = channel::Sender<Order>>) {
+    for inbox in inboxes {
+        let _ = inbox.try_send(None);
     }
 }
 
@@ -134,7 +147,8 @@ pub struct Reserved {
 }
 
 impl Reserved {
-    /// Has the thread run `job`. If its group has crashed or its pool was closed, nobody does.
+    /// Has the thread run `job`. If its group has crashed or its pool was closed, nobody does; nor
+    /// if whoever calls this is itself being ended with its server.
     pub fn run(self, job: impl FnOnce() + Send + 'static) {
         if let Some(inbox) = self.take() {
             let _ = inbox.try_send(Some(Box::new(job)));
@@ -151,10 +165,8 @@ impl Drop for Reserved {
     fn drop(&mut self) {
         let Some(inbox) = self.take() else { return };
         let thread = Waiting { number: self.number, inbox };
-        if let Err(Waiting { inbox, .. }) = self.state.with(|state| state.keep(thread)) {
-            // A thread that is gone need not be told.
-            let _ = inbox.try_send(None);
-        }
+        let too_many = self.state.with(|state| state.keep(thread)).err();
+        dismiss(too_many.map(|thread| thread.inbox));
     }
 }
 

@@ -469,6 +469,21 @@ in_all_worlds! {
             reserved.run(move || tx.send(()).expect("it is waited for"));
             assert_eq!(rx.recv(), Err(channel::RecvError), "somebody ran a job");
         }
+        let (tx, rx) = unbounded();
+        pools[1].reserve().run(move || tx.send(()).expect("it is waited for"));
+        assert_eq!(rx.recv(), Err(channel::RecvError), "a pool that was closed ran a job");
+    }
+
+    fn a_job_for_a_pool_of_a_dead_server_is_dropped() {
+        let group = Group::new("S7", 7, 0);
+        let pool = Pool::new(&group, "handler");
+        drop(pool.reserve());
+        group.crash();
+        for _ in 0..3 {
+            let (tx, rx) = unbounded();
+            pool.run(move || tx.send(()).expect("it is waited for"));
+            assert_eq!(rx.recv(), Err(channel::RecvError), "a dead server's thread ran a job");
+        }
     }
 }
 

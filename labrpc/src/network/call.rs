@@ -35,6 +35,8 @@ struct Call {
     args: Vec<u8>,
     /// None once it has been told an answer: the first one counts, not that of a duplicate.
     caller: Shared<Option<Caller>>,
+    /// Whether the caller waits, and not a thread that is kept for the answer.
+    is_awaited: bool,
     /// After how long the caller learns that nobody answers.
     fails_after: Shared<Duration>,
 }
@@ -161,6 +163,7 @@ impl Route {
             service,
             method,
             args,
+            is_awaited: matches!(caller, Caller::Waits(_)),
             caller: Shared::new(Some(caller)),
             fails_after: Shared::default(),
         });
@@ -301,7 +304,7 @@ impl Call {
         let stage = if delay.is_some() { Stage::Answered } else { Stage::ReplyLost };
         self.tell(stage, bytes);
         if let Some(delay) = delay {
-            after(delay, move || self.reply(answer));
+            tell_after(delay, self.is_awaited, move || self.reply(answer));
         }
     }
 
@@ -329,7 +332,7 @@ impl Drop for Call {
     fn drop(&mut self) {
         if let Some(caller) = self.caller.with(Option::take) {
             let delay = self.fails_after.with(|delay| *delay);
-            after(delay, move || caller.tell(Err(RpcError::Lost)));
+            tell_after(delay, self.is_awaited, move || caller.tell(Err(RpcError::Lost)));
         }
     }
 }
@@ -341,4 +344,11 @@ fn after(delay: Duration, step: impl FnOnce() + Send + 'static) {
     } else {
         timer::after(delay, step);
     }
+}
+
+/// Tells an answer after `delay`. A thread that is kept for it is called by a timer, even if there
+/// is no delay: the thread that is here may be another server's, and end with that at any call.
+/// (Who waits hears of that, for the channel is gone then.)
+fn tell_after(delay: Duration, is_awaited: bool, tell: impl FnOnce() + Send + 'static) {
+    if is_awaited { after(delay, tell) } else { timer::after(delay, tell) }
 }

@@ -424,7 +424,7 @@ impl Open {
         self.waiting_bytes = 0;
         let until = limit.map_or(self.deadline, |limit| self.deadline.min(Instant::now() + limit));
         let answer = self.slot.take().or_else(|| {
-            // Had it been there, those sent after it might go together with the next ones.
+            // An answer that is there needs no flush: calls begun since may leave with later ones.
             self.calls.connection.flush();
             self.slot.wait(until, self.is_alone)
         });
@@ -488,8 +488,6 @@ struct Answers<'a> {
     calls: &'a Calls,
     /// The answers of one read, by the calls' numbers.
     batch: Vec<(u64, Answer)>,
-    /// Where answers of these are, whose callers are not woken yet.
-    filled: Vec<Arc<Slot>>,
     /// The silence after which the server was last asked for a sign of life.
     asked_after: Duration,
     heard_any: bool,
@@ -500,29 +498,24 @@ struct Answers<'a> {
 impl<'a> Answers<'a> {
     fn new(calls: &'a Calls) -> Self {
         let next_look = Instant::now() + LOOK_EVERY;
-        Self {
-            calls,
-            batch: Vec::new(),
-            filled: Vec::new(),
-            asked_after: Duration::ZERO,
-            heard_any: false,
-            next_look,
-        }
+        Self { calls, batch: Vec::new(), asked_after: Duration::ZERO, heard_any: false, next_look }
     }
 
     /// Tells callers their answers. No thread is woken before all answers are where they belong:
     /// one that waits for several in turn finds them all.
-    fn tell(&mut self, answered: Vec<(Caller, Answer)>) {
+    fn tell(answered: Vec<(Caller, Answer)>) {
+        let (mut filled, mut to_do) = (Vec::new(), Vec::new());
         for (caller, answer) in answered {
             match caller {
-                Caller::Then(then, _) => then(answer),
                 Caller::Thread(slot) => {
                     slot.fill(answer);
-                    self.filled.push(slot);
+                    filled.push(slot);
                 }
+                Caller::Then(then, _) => to_do.push((then, answer)),
             }
         }
-        self.filled.drain(..).for_each(|slot| slot.wake());
+        filled.into_iter().for_each(|slot| slot.wake());
+        to_do.into_iter().for_each(|(then, answer)| then(answer));
     }
 
     fn lose_overdue(&mut self) {
@@ -561,7 +554,7 @@ impl Receiver for Answers<'_> {
             // An answer that comes after its call's deadline finds nobody.
             batch.filter_map(|(call, answer)| Some((table.open.remove(&call)?, answer))).collect()
         });
-        self.tell(answered);
+        Self::tell(answered);
         if let Some(turn) = turn {
             turn.write();
         }

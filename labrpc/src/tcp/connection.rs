@@ -150,7 +150,7 @@ struct Outbox {
     under_way: usize,
     /// An empty buffer with room, to be used again.
     spare: Vec<u8>,
-    /// Whether somebody wants these written now.
+    /// Whether somebody wants what waits written now.
     wanted: bool,
     /// Whether it is somebody's turn.
     writing: bool,
@@ -257,7 +257,7 @@ impl Connection {
         })
     }
 
-    /// Writes what is in the buffer, unless somebody is at it.
+    /// Writes what is in the buffer; if somebody is writing, that one does.
     pub(super) fn flush(self: &Arc<Self>) {
         let taken = self.outbox.with(|outbox| {
             outbox.wanted = !outbox.waiting.is_empty();

@@ -56,10 +56,10 @@
 //!
 //! **A call** leaves with the thread whose step wanted it, as to begin one does not block, on the
 //! network or over TCP. Its reply is given to the core by the thread that reads it, over TCP. On
-//! the network a caller waits for it: a call to a dead server may block for seconds, and heartbeats
-//! are due every 100 ms all the same, to that server too, so each call has a caller of its own.
-//! They come from a pool, and hardly ever does one have to be spawned. A call that fails is no
-//! input: the next heartbeat or election is the repetition.
+//! the network a thread is kept for that when the call begins: a call to a dead server may take
+//! seconds, and heartbeats are due every 100 ms all the same, to that server too, so each call has
+//! a caller of its own. They come from a pool, and hardly ever does one have to be spawned. A call
+//! that fails is no input: the next heartbeat or election is the repetition.
 //!
 //! # One command, from `start` to the service
 //!
@@ -92,8 +92,8 @@
 //! in a term, or an entry less on a majority of disks, and that is what Raft must never do.
 //!
 //! [`kill`](contract::RaftNode::kill) ends the threads one by one: ticker, writer and applier are
-//! woken and leave, idle callers too, the others when their call returns, whoever waits for a
-//! snapshot to be written goes, and the channels close on which reads and transfers wait. Requests
+//! woken and leave, callers that have no reply in hand too, whoever waits for a snapshot to be
+//! written goes, and the channels close on which reads and transfers wait. Requests
 //! that wait for an answer get none: their responders are dropped, and the caller hears that the
 //! call is lost. A made-up refusal would have to name a term and would claim that the logs differ;
 //! no answer at all claims nothing. A killed server keeps its term, but leads no longer.
