@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use labrpc::{ClientEnd, Counts, Faults, Network, RpcError, Stage, service};
 use labrt::group::Group;
+use labrt::pool::Pool;
 use labrt::sync::Shared;
 use labrt::time::Instant;
-use labrt::{sim, thread};
+use labrt::{channel, sim, thread};
 
 service! {
     /// What the tests call.
@@ -264,6 +265,27 @@ fn an_answer_that_left_before_the_crash_arrives_unless_the_link_is_cut() {
             let expected = if cut { Err(RpcError::Lost) } else { Ok("said".into()) };
             assert_eq!(caller.join().expect("no panic"), expected);
         });
+    }
+}
+
+/// Without a delay the server's thread would bring its answer itself, and it ends right there.
+#[test]
+fn a_reply_is_brought_to_whoever_has_it_brought_though_its_server_crashes_at_once() {
+    let reply = || {
+        let World { network, group, .. } = world();
+        network.set_all_faults(&Faults { reply_delay: ms(0)..ms(0), ..Faults::reliable() });
+        network.set_hook(move |message| {
+            if message.stage == Stage::Answered {
+                group.crash();
+            }
+        });
+        let (pool, (tx, rx)) = (Pool::in_current_group("caller"), channel::bounded(1));
+        let then = move |_: String, reply: Result<String, RpcError>| drop(tx.send(reply));
+        network.client_end(0, 1).call_then("Echo", "echo", "text".to_string(), &pool, then);
+        rx.recv_timeout(Duration::from_secs(60))
+    };
+    for told in [in_sim(reply), reply()] {
+        assert_eq!(told, Ok(Ok("text".to_string())));
     }
 }
 
