@@ -242,7 +242,8 @@ fn earlier_runs(
     Ok(done)
 }
 
-/// The file for the runs: a new one, or that of an earlier campaign behind its last whole line.
+/// The file for the runs: a new one, or that of an earlier campaign behind its last whole run. The
+/// line of that one may lack its end.
 fn open(path: &PathBuf, resume: bool) -> Result<std::fs::File, Refusal> {
     let what = || format!("the --json file {} cannot be opened", path.display());
     if !resume {
@@ -258,8 +259,11 @@ fn open(path: &PathBuf, resume: bool) -> Result<std::fs::File, Refusal> {
     }
     let text = std::fs::read(path).unwrap_or_default();
     let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-    let file = OpenOptions::new().append(true).create(true).open(path).map_err(because(what()))?;
-    file.set_len(whole as u64).map_err(because(what()))?;
+    let mut file =
+        OpenOptions::new().append(true).create(true).open(path).map_err(because(what()))?;
+    let lacks_its_end = serde_json::from_slice::<Record>(&text[whole..]).is_ok();
+    let mended = if lacks_its_end { file.write_all(b"\n") } else { file.set_len(whole as u64) };
+    mended.map_err(because(what()))?;
     Ok(file)
 }
 

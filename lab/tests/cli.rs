@@ -286,14 +286,17 @@ fn shards_and_an_interrupted_campaign_come_to_the_same_as_one_campaign() {
     assert_eq!(status, Some(1));
     assert_eq!(table(&merged), whole, "a file that is named twice counts once");
 
-    // What an interrupted campaign leaves: some runs, and half a line.
+    // What an interrupted campaign leaves: some runs, and half a line, or a line without its end.
     let text = fs::read_to_string(&one).expect("it was written");
-    let rest = file("rest.jsonl");
-    fs::write(&rest, &text[..text.len() * 2 / 3]).expect("there is room");
-    let resumed = stress(&["-n", "30", "--json", &rest, "--resume"]);
-    assert_eq!(table(&resumed), whole);
-    let lines = fs::read_to_string(&rest).expect("it was written").lines().count();
-    assert_eq!(lines, 3 * 30, "no run is there twice");
+    let end_of_a_line = text[..text.len() * 2 / 3].rfind('\n').expect("there are lines");
+    for left in [end_of_a_line - 5, end_of_a_line] {
+        let rest = file("rest.jsonl");
+        fs::write(&rest, &text[..left]).expect("there is room");
+        let resumed = stress(&["-n", "30", "--json", &rest, "--resume"]);
+        assert_eq!(table(&resumed), whole);
+        let lines = fs::read_to_string(&rest).expect("it was written").lines().count();
+        assert_eq!(lines, 3 * 30, "each run is there once");
+    }
 }
 
 /// Sends a signal as a terminal does.
