@@ -4,7 +4,7 @@
 //! snapshots begin with a mark; so a request that has the mark in it carries a snapshot, or the
 //! first part of one.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use labrpc::{Message, NodeId, Stage};
 
@@ -24,7 +24,7 @@ pub struct OutOfTurn {
 pub(super) struct Snapshots {
     out_of_turn: OutOfTurn,
     /// By sender and receiver.
-    links: HashMap<(NodeId, NodeId), Link>,
+    links: BTreeMap<(NodeId, NodeId), Link>,
 }
 
 #[derive(Default)]

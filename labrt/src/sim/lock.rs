@@ -116,8 +116,12 @@ impl World {
     pub(crate) fn release(&self, id: &ObjectId, count: usize) {
         let Some(key) = id.known(self) else { return };
         let mut core = self.core.borrow_mut();
-        core.objects.get_mut(key).holder = None;
-        let heir = core.objects.get(key).heir.or_else(|| core.longest_overtaken(key));
+        let object = core.objects.get_mut(key);
+        object.holder = None;
+        if object.heir.is_none() && object.waiters.is_empty() {
+            return;
+        }
+        let heir = object.heir.or_else(|| core.longest_overtaken(key));
         match heir {
             Some(heir) => core.wake_heir(key, heir),
             None => core.wake(key, count),

@@ -120,14 +120,15 @@ pub(super) trait Campaigner: Role {}
 /// A server in role `R`.
 #[derive(Debug, Clone)]
 pub(super) struct RawNode<R> {
-    pub(super) server: Server,
+    /// Boxed, for a step moves the node from one function to the next.
+    pub(super) server: Box<Server>,
     pub(super) role: R,
 }
 
 impl RawNode<Follower> {
     /// Every incarnation of a server begins as a follower.
     pub(super) fn new(server: Server) -> Self {
-        Self { server, role: Follower::default() }
+        Self { server: Box::new(server), role: Follower::default() }
     }
 }
 

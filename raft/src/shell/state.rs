@@ -39,6 +39,8 @@ pub(super) struct State {
     told: Index,
     /// What the last step wants done; empty between steps, and kept for its memory.
     effects: Vec<Effect>,
+    /// What the core was after the last step.
+    view: View,
     /// Ends when the server is killed.
     life: Option<Sender<Infallible>>,
 }
@@ -86,6 +88,7 @@ impl State {
             held_up: None,
             told: node.snapshot().last.index,
             effects: Vec::new(),
+            view: View::of(&node),
             life: Some(life),
             node,
         };
@@ -164,16 +167,14 @@ impl State {
 
     /// Gives the core one input, and does at once what takes no time.
     pub(super) fn step(&mut self, moment: Moment, input: Input) -> ToDo {
-        let before = View::of(&self.node);
         self.node.step(moment, input, &mut self.effects);
-        self.finish(&before)
+        self.finish()
     }
 
     /// Has the core append a command, if it leads.
     pub(super) fn propose(&mut self, command: Command) -> (Option<LogPosition>, ToDo) {
-        let before = View::of(&self.node);
         let position = self.node.propose(command, &mut self.effects);
-        (position, self.finish(&before))
+        (position, self.finish())
     }
 
     /// Has the core forget what a snapshot of the service covers. Tells the write that makes it
@@ -188,9 +189,8 @@ impl State {
             "a snapshot up to {index} is the caller's mistake: it was told to apply up to {}",
             self.told
         );
-        let before = View::of(&self.node);
         let write = self.node.compact(index, snapshot, &mut self.effects);
-        (write, self.finish(&before))
+        (write, self.finish())
     }
 
     /// Gives the core a request. Most answers wait for no write, and then they are there at once;
@@ -202,10 +202,9 @@ impl State {
         responder: Responder,
     ) -> (bool, ToDo) {
         let (id, from) = (self.next_request(), request.sender());
-        let before = View::of(&self.node);
         self.node.step(moment, Input::Request { from, id, request }, &mut self.effects);
         let answer = self.take_answer(id);
-        let mut todo = self.finish(&before);
+        let mut todo = self.finish();
         let waits = answer.is_none();
         match answer {
             Some(reply) => todo.answers.push((responder, reply)),
@@ -221,11 +220,10 @@ impl State {
         moment: Moment,
     ) -> Result<(Receiver<Option<Index>>, ToDo), ReadIndexError> {
         let id = self.next_request();
-        let before = View::of(&self.node);
         self.node.read_index(moment, id, &mut self.effects)?;
         let (reader, index) = channel::bounded(1);
         self.reading.insert(id, reader);
-        Ok((index, self.finish(&before)))
+        Ok((index, self.finish()))
     }
 
     /// Has the core hand the leadership over; whether it did will come through the channel.
@@ -235,11 +233,10 @@ impl State {
         to: ServerId,
     ) -> Result<(Receiver<bool>, ToDo), TransferError> {
         let id = self.next_request();
-        let before = View::of(&self.node);
         self.node.transfer_leadership(moment, to, id, &mut self.effects)?;
         let (waiter, ceased) = channel::bounded(1);
         self.handing_over.insert(id, waiter);
-        Ok((ceased, self.finish(&before)))
+        Ok((ceased, self.finish()))
     }
 
     fn next_request(&mut self) -> RequestId {
@@ -258,9 +255,10 @@ impl State {
     }
 
     /// Does at once what takes no time, and returns the rest.
-    fn finish(&mut self, before: &View) -> ToDo {
+    fn finish(&mut self) -> ToDo {
         let after = View::of(&self.node);
-        after.tell_changes(before);
+        let before = std::mem::replace(&mut self.view, after);
+        after.tell_changes(&before);
         let mut todo = ToDo {
             wake_ticker: self.has_to_wake_ticker(),
             hand_over: after.commit_index > before.commit_index,
