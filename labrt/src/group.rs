@@ -18,19 +18,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::os::group::OsGroup;
-use crate::raw;
 use crate::sim::group::{Clock, GroupId};
 use crate::thread::{Builder, JoinHandle};
+use crate::{os, raw};
 
 /// One incarnation of one server. Clones share it.
 #[derive(Clone)]
 pub struct Group(Arc<Inner>);
 
 struct Inner {
-    name: Arc<str>,
-    server: usize,
-    alive: Arc<AtomicBool>,
+    identity: Identity,
     kind: Kind,
+}
+
+/// What a group is in either kind of world.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub(crate) name: Arc<str>,
+    pub(crate) server: usize,
+    pub(crate) alive: Arc<AtomicBool>,
 }
 
 enum Kind {
@@ -43,33 +49,48 @@ impl Group {
     ///
     /// Its random numbers follow from the seed, `server` and `incarnation`.
     pub fn new(name: &str, server: usize, incarnation: u64) -> Self {
-        let name: Arc<str> = name.into();
         let alive = Arc::new(AtomicBool::new(true));
+        let identity = Identity { name: name.into(), server, alive };
         let kind = match raw::world() {
             Some(world) => {
-                let id = (server as u64) << 32 | incarnation;
                 let groups = &mut world.core.borrow_mut().groups;
-                Kind::Sim(groups.add(Arc::clone(&name), Arc::clone(&alive), "server", id))
+                Kind::Sim(groups.add(identity.clone(), incarnation))
             }
-            None => Kind::Os(Arc::new(OsGroup::new(Arc::clone(&name), Arc::clone(&alive)))),
+            None => Kind::Os(Arc::new(OsGroup::new(identity.clone()))),
         };
-        Self(Arc::new(Inner { name, server, alive, kind }))
+        Self(Arc::new(Inner { identity, kind }))
+    }
+
+    /// The current thread's group; none if that is a thread of the test itself.
+    pub fn current() -> Option<Self> {
+        let (identity, kind) = match raw::world() {
+            Some(world) => {
+                let core = world.core.borrow();
+                let id = core.group_of(world.running());
+                (core.groups.identity(id)?.clone(), Kind::Sim(id))
+            }
+            None => {
+                let group = os::group::current()?;
+                (group.identity.clone(), Kind::Os(group))
+            }
+        };
+        Some(Self(Arc::new(Inner { identity, kind })))
     }
 
     /// The name given to [`Group::new`].
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.0.identity.name
     }
 
     /// The server's number.
     pub fn server(&self) -> usize {
-        self.0.server
+        self.0.identity.server
     }
 
     /// False from the moment of the crash.
     #[inline]
     pub fn is_alive(&self) -> bool {
-        self.0.alive.load(Ordering::Acquire)
+        self.0.identity.alive.load(Ordering::Acquire)
     }
 
     /// Spawns a thread in this group.
@@ -87,7 +108,7 @@ impl Group {
     pub fn crash(&self) {
         match (&self.0.kind, raw::world()) {
             (Kind::Sim(id), Some(world)) => world.crash(*id),
-            (Kind::Sim(_), None) => self.0.alive.store(false, Ordering::Release),
+            (Kind::Sim(_), None) => self.0.identity.alive.store(false, Ordering::Release),
             (Kind::Os(group), _) => group.crash(),
         }
     }
@@ -166,7 +187,7 @@ impl Group {
             Kind::Sim(id) => id,
             Kind::Os(_) => panic!(
                 "group {} belongs to OS threads: make it inside the simulation ({})",
-                self.0.name,
+                self.name(),
                 Location::caller()
             ),
         }
@@ -178,7 +199,7 @@ impl Group {
             Kind::Os(group) => group,
             Kind::Sim(_) => panic!(
                 "group {} belongs to a simulated world that is gone: make it in this one ({})",
-                self.0.name,
+                self.name(),
                 Location::caller()
             ),
         }
@@ -188,6 +209,6 @@ impl Group {
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.is_alive() { "alive" } else { "dead" };
-        write!(f, "Group({}, {state})", self.0.name)
+        write!(f, "Group({}, {state})", self.name())
     }
 }

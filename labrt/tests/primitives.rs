@@ -443,41 +443,39 @@ in_all_worlds! {
         assert!(names.contains("S7/handler-1") && names.len() < 20, "{names:?}");
     }
 
-    fn a_reserved_thread_belongs_to_who_reserved_it_and_not_to_who_has_the_job() {
-        let (pool, (tx, rx)) = (Pool::in_current_group("helper"), unbounded());
-        let (theirs, group) = (pool.clone(), Group::new("S7", 7, 0));
-        let reserve = move || (theirs.reserve(), theirs.reserve());
-        let (first, second) = group.spawn("main", reserve).join().expect("no panic");
-        // What nobody needs is idle again.
-        drop(second);
-        let second = pool.reserve();
-        for (reserved, name) in [(second, "S7/helper-2"), (first, "S7/helper-1")] {
-            let tx = tx.clone();
-            reserved.run(move || tx.send(thread::current_name()).expect("it is waited for"));
-            assert_eq!(rx.recv(), Ok(name.into()));
-        }
+    fn a_pools_threads_belong_to_who_made_it_and_not_to_who_has_the_job() {
+        let group = Group::new("S7", 7, 0);
+        let made = group.spawn("main", || Pool::in_current_group("helper")).join();
+        let (pool, (tx, rx)) = (made.expect("no panic"), unbounded());
+        pool.run(move || tx.send(thread::current_name()).expect("it is waited for"));
+        assert_eq!(rx.recv(), Ok("S7/helper-1".into()));
     }
 
-    fn a_reserved_thread_runs_nothing_after_its_servers_crash_or_its_pools_end() {
+    fn the_current_group_is_that_of_the_thread() {
         let group = Group::new("S7", 7, 0);
-        let pools = [Pool::new(&group, "open"), Pool::in_current_group("closed")];
-        let reserved = pools.each_ref().map(Pool::reserve);
-        group.crash();
-        pools[1].close();
-        for reserved in reserved {
-            let (tx, rx) = unbounded();
-            reserved.run(move || tx.send(()).expect("it is waited for"));
-            assert_eq!(rx.recv(), Err(channel::RecvError), "somebody ran a job");
-        }
+        let current = || Group::current().map(|group| (group.name().to_string(), group.server()));
+        assert_eq!(group.spawn("main", current).join().ok(), Some(Some(("S7".to_string(), 7))));
+        let crash = || Group::current().expect("it has one").crash();
+        let _ = group.spawn("main", crash).join();
+        assert!(!group.is_alive(), "another group crashed");
+    }
+
+    fn a_pool_that_was_closed_runs_nothing() {
+        let pool = Pool::new(&Group::new("S7", 7, 0), "helper");
+        let (idle_tx, idle) = unbounded();
+        pool.run(move || idle_tx.send(()).expect("it is waited for"));
+        assert_eq!(idle.recv(), Ok(()));
+        thread::sleep(MS);
+        pool.close();
         let (tx, rx) = unbounded();
-        pools[1].reserve().run(move || tx.send(()).expect("it is waited for"));
+        pool.run(move || tx.send(()).expect("it is waited for"));
         assert_eq!(rx.recv(), Err(channel::RecvError), "a pool that was closed ran a job");
     }
 
     fn a_job_for_a_pool_of_a_dead_server_is_dropped() {
         let group = Group::new("S7", 7, 0);
         let pool = Pool::new(&group, "handler");
-        drop(pool.reserve());
+        pool.run(|| {});
         group.crash();
         for _ in 0..3 {
             let (tx, rx) = unbounded();
@@ -485,6 +483,12 @@ in_all_worlds! {
             assert_eq!(rx.recv(), Err(channel::RecvError), "a dead server's thread ran a job");
         }
     }
+}
+
+#[test]
+fn a_tests_own_threads_have_no_group() {
+    assert!(Group::current().is_none());
+    in_sim(|| assert!(Group::current().is_none()));
 }
 
 #[test]

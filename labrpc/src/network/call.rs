@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use labrt::channel::{self, Receiver, RecvTimeoutError, Sender};
-use labrt::pool::{Pool, Reserved};
+use labrt::pool::Pool;
 use labrt::sync::Shared;
 use labrt::trace::{self, EventKind};
 use labrt::{thread, timer};
@@ -35,7 +35,7 @@ struct Call {
     args: Vec<u8>,
     /// None once it has been told an answer: the first one counts, not that of a duplicate.
     caller: Shared<Option<Caller>>,
-    /// Whether the caller waits, and not a thread that is kept for the answer.
+    /// Whether a thread waits for the answer.
     is_awaited: bool,
     /// After how long the caller learns that nobody answers.
     fails_after: Shared<Duration>,
@@ -45,8 +45,8 @@ struct Call {
 enum Caller {
     /// A thread waits there, or has gone away.
     Waits(Sender<Answer>),
-    /// That thread does this with it.
-    Then(Reserved, Then),
+    /// A thread of the pool does this with it.
+    Then(Pool, Then),
 }
 
 impl Caller {
@@ -55,7 +55,7 @@ impl Caller {
             Self::Waits(caller) => {
                 let _ = caller.try_send(answer);
             }
-            Self::Then(thread, then) => thread.run(move || then(answer)),
+            Self::Then(pool, then) => pool.run(move || then(answer)),
         }
     }
 }
@@ -90,7 +90,7 @@ impl Transport for Route {
         pool: &Pool,
         then: Then,
     ) {
-        let caller = Caller::Then(pool.reserve(), then);
+        let caller = Caller::Then(pool.clone(), then);
         if let Err(caller) = self.send(service.into(), method.into(), args, caller) {
             caller.tell(Err(RpcError::Lost));
         }
@@ -346,9 +346,9 @@ fn after(delay: Duration, step: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Tells an answer after `delay`. A thread that is kept for it is called by a timer, even if there
-/// is no delay: the thread that is here may be another server's, and end with that at any call.
-/// (Who waits hears of that, for the channel is gone then.)
+/// Tells an answer after `delay`. A pool is given it by a timer, even if there is no delay: the
+/// thread that is here may be another server's, and end with that at any call. (Who waits hears of
+/// that, for the channel is gone then.)
 fn tell_after(delay: Duration, is_awaited: bool, tell: impl FnOnce() + Send + 'static) {
     if is_awaited { after(delay, tell) } else { timer::after(delay, tell) }
 }

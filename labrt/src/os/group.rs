@@ -10,6 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
 
+use crate::group::Identity;
 use crate::raw::{self, Mode, PlaceCell};
 use crate::thread::Killed;
 
@@ -18,8 +19,7 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// One incarnation of one server on OS threads.
 pub(crate) struct OsGroup {
-    pub(crate) name: Arc<str>,
-    alive: Arc<AtomicBool>,
+    pub(crate) identity: Identity,
     paused: Mutex<bool>,
     /// Read at every call; true while `paused` is.
     may_be_paused: AtomicBool,
@@ -64,11 +64,10 @@ pub(crate) fn uninterrupted<R>(section: impl FnOnce() -> R) -> R {
 }
 
 impl OsGroup {
-    pub(crate) fn new(name: Arc<str>, alive: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(identity: Identity) -> Self {
         let (life, death) = crossbeam_channel::bounded(0);
         Self {
-            name,
-            alive,
+            identity,
             paused: Mutex::new(false),
             may_be_paused: AtomicBool::new(false),
             resumed: Condvar::new(),
@@ -80,7 +79,7 @@ impl OsGroup {
     }
 
     pub(crate) fn crash(&self) {
-        self.alive.store(false, Ordering::Release);
+        self.identity.alive.store(false, Ordering::Release);
         *self.life.lock() = None;
         self.resume();
     }
@@ -101,8 +100,8 @@ impl OsGroup {
 
     pub(crate) fn members(&self) -> Vec<String> {
         let describe = |member: &Arc<Member>| match member.place.get() {
-            Some(place) => format!("{}/{} at {place}", self.name, member.name),
-            None => format!("{}/{}", self.name, member.name),
+            Some(place) => format!("{}/{} at {place}", self.identity.name, member.name),
+            None => format!("{}/{}", self.identity.name, member.name),
         };
         self.members.lock().iter().map(describe).collect()
     }
@@ -120,7 +119,7 @@ impl OsGroup {
 
     fn wait_while_paused(&self) {
         let mut paused = self.paused.lock();
-        while *paused && self.alive.load(Ordering::Acquire) {
+        while *paused && self.identity.alive.load(Ordering::Acquire) {
             self.resumed.wait(&mut paused);
         }
     }
@@ -145,7 +144,10 @@ pub(crate) fn current() -> Option<Arc<OsGroup>> {
 
 pub(crate) fn current_name() -> Option<String> {
     CURRENT.with_borrow(|current| {
-        current.as_ref().map(|current| format!("{}/{}", current.group.name, current.member.name))
+        let described = |current: &Membership| {
+            format!("{}/{}", current.group.identity.name, current.member.name)
+        };
+        current.as_ref().map(described)
     })
 }
 
@@ -184,7 +186,9 @@ fn checkpoint_in_group(place: &'static Location<'static>) {
 /// Whether the current thread's group has crashed.
 pub(crate) fn is_dead() -> bool {
     CURRENT.with_borrow(|current| {
-        current.as_ref().is_some_and(|current| !current.group.alive.load(Ordering::Acquire))
+        current
+            .as_ref()
+            .is_some_and(|current| !current.group.identity.alive.load(Ordering::Acquire))
     })
 }
 

@@ -21,6 +21,7 @@ use super::futex::{Key, Woken};
 use super::strategy::ThreadId;
 use super::timers::TimerAction;
 use super::world::{Core, World};
+use crate::group::Identity;
 use crate::random::Stream;
 
 /// A group by its number; the test itself is [`GroupId::ROOT`].
@@ -67,8 +68,7 @@ fn scale(value: u64, numerator: u64, denominator: u64) -> u64 {
 }
 
 struct GroupState {
-    name: Arc<str>,
-    alive: Arc<AtomicBool>,
+    identity: Identity,
     stream: Stream,
     clock: Clock,
     /// The number of the present pause, if paused.
@@ -95,22 +95,22 @@ impl Groups {
         let choices = Stream::new(seed, "select", 0);
         let mut groups =
             Self { seed, countdowns: Vec::new(), choices, groups: Vec::new(), paused: 0 };
-        groups.add("test".into(), Arc::new(AtomicBool::new(true)), "script", 0);
+        let alive = Arc::new(AtomicBool::new(true));
+        let test = Identity { name: "test".into(), server: 0, alive };
+        groups.put(test, Stream::new(seed, "script", 0));
         groups
     }
 
-    /// A new group, whose random numbers are the stream (`purpose`, `id`).
-    pub(crate) fn add(
-        &mut self,
-        name: Arc<str>,
-        alive: Arc<AtomicBool>,
-        purpose: &str,
-        id: u64,
-    ) -> GroupId {
-        let stream = Stream::new(self.seed, purpose, id);
+    /// A new group. Its random numbers follow from the seed, the server and its incarnation.
+    pub(crate) fn add(&mut self, identity: Identity, incarnation: u64) -> GroupId {
+        let id = (identity.server as u64) << 32 | incarnation;
+        self.put(identity, Stream::new(self.seed, "server", id))
+    }
+
+    fn put(&mut self, identity: Identity, stream: Stream) -> GroupId {
         let (paused, pauses, parked) = (None, 0, Vec::new());
         let clock = Clock::TRUE;
-        self.groups.push(GroupState { name, alive, stream, clock, paused, pauses, parked });
+        self.groups.push(GroupState { identity, stream, clock, paused, pauses, parked });
         GroupId(u32::try_from(self.groups.len() - 1).expect("fewer than 2^32 groups"))
     }
 
@@ -123,7 +123,12 @@ impl Groups {
     }
 
     pub(crate) fn name(&self, id: GroupId) -> &Arc<str> {
-        &self.get(id).name
+        &self.get(id).identity.name
+    }
+
+    /// None for the test itself.
+    pub(crate) fn identity(&self, id: GroupId) -> Option<&Identity> {
+        self.is_server(id).then(|| &self.get(id).identity)
     }
 
     pub(crate) fn is_server(&self, id: GroupId) -> bool {
@@ -131,7 +136,7 @@ impl Groups {
     }
 
     pub(crate) fn is_alive(&self, id: GroupId) -> bool {
-        self.get(id).alive.load(Ordering::Relaxed)
+        self.get(id).identity.alive.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -218,7 +223,7 @@ impl World {
             if !core.groups.is_alive(group) {
                 return;
             }
-            core.groups.get(group).alive.store(false, Ordering::Relaxed);
+            core.groups.get(group).identity.alive.store(false, Ordering::Relaxed);
             core.crashes.push(group);
             core.record(DecisionKind::Crash, u64::from(group.0), self.running());
         }
@@ -253,7 +258,7 @@ impl World {
     pub(super) fn end_all(&self) {
         let groups: Vec<GroupId> = self.core.borrow().groups.newest_first().collect();
         for group in groups {
-            self.core.borrow().groups.get(group).alive.store(false, Ordering::Relaxed);
+            self.core.borrow().groups.get(group).identity.alive.store(false, Ordering::Relaxed);
             self.end_group(group);
         }
         // Destructors may have spawned threads into groups that had been ended, or into new ones.
