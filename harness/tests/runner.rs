@@ -92,6 +92,11 @@ fn a_filter_that_matches_nothing_is_an_error_that_lists_the_tests() {
     let (text, status) = run(&["some_unit_test"], &[]);
     assert_eq!(status, Some(0), "{text}");
     assert!(text.contains("0 passed; 0 failed; 0 ignored; 0 measured; 11 filtered out"), "{text}");
+    let note =
+        "note: no graded test matches \"some_unit_test\"; cargo test -- --list has their names";
+    assert!(text.contains(note), "{text}");
+    let (text, _) = run(&["only_in_sim_0X"], &[]);
+    assert!(!text.contains("note: "), "{text}");
 }
 
 #[test]

@@ -86,9 +86,14 @@ pub fn main(
             let named = foreign.iter().any(|case| is_selected(&arguments, case));
             nothing_selected(filter, named, &implementation, &cases)
         }
-        _ => match source_check::check(Path::new(sources)) {
-            Ok(()) => Run::new(package, arguments, settings, cases.len())
-                .all(&implementation.homes(), &selected),
+        filter => match source_check::check(Path::new(sources)) {
+            Ok(()) => {
+                let unmatched = filter.clone().filter(|_| selected.is_empty());
+                let run = Run::new(package, arguments, settings, cases.len());
+                let ended = run.all(&implementation.homes(), &selected);
+                unmatched.iter().for_each(|filter| note_no_match(filter));
+                ended
+            }
             Err(sentence) => refuse(&sentence),
         },
     }
@@ -158,6 +163,11 @@ fn no_match(filter: &str, cases: &[&TestCase]) -> ExitCode {
     let names: Vec<&str> = cases.iter().map(|case| case.name).collect();
     eprintln!("  {}", names.join("\n  "));
     refuse(&format!("none of these tests matches {filter:?}; a name ends with its part, as 2A"))
+}
+
+/// It may be a unit test of the same crate that is meant: no mistake, then.
+fn note_no_match(filter: &str) {
+    println!("note: no graded test matches {filter:?}; cargo test -- --list has their names\n");
 }
 
 /// Lists as libtest does, for people and for nextest.
