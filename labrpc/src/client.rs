@@ -203,7 +203,7 @@ impl ClientEnd {
     /// Begins to call `service.method(args)`, and has `then` run once there is a reply, or there
     /// will be none: on this thread if that is known at once, else on one of the pool, or one that
     /// the transport has for that. So `then` must neither block nor panic. It is given the
-    /// arguments, too. If the pool is closed meanwhile, nobody may run it.
+    /// arguments, too. Nobody runs it if the pool is closed meanwhile, or its server crashes.
     pub fn call_then<Args, Reply>(
         &self,
         service: &'static str,

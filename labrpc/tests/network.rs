@@ -270,23 +270,56 @@ fn an_answer_that_left_before_the_crash_arrives_unless_the_link_is_cut() {
 
 /// Without a delay the server's thread would bring its answer itself, and it ends right there.
 #[test]
-fn a_reply_is_brought_to_whoever_has_it_brought_though_its_server_crashes_at_once() {
-    let reply = || {
-        let World { network, group, .. } = world();
+fn a_reply_arrives_though_its_server_crashes_as_it_leaves() {
+    let world_that_crashes = || {
+        let World { network, group, echo, .. } = world();
         network.set_all_faults(&Faults { reply_delay: ms(0)..ms(0), ..Faults::reliable() });
         network.set_hook(move |message| {
             if message.stage == Stage::Answered {
                 group.crash();
             }
         });
+        (network, echo)
+    };
+    let told = move || {
+        let (network, _) = world_that_crashes();
         let (pool, (tx, rx)) = (Pool::in_current_group("caller"), channel::bounded(1));
         let then = move |_: String, reply: Result<String, RpcError>| drop(tx.send(reply));
         network.client_end(0, 1).call_then("Echo", "echo", "text".to_string(), &pool, then);
-        rx.recv_timeout(Duration::from_secs(60))
+        rx.recv_timeout(Duration::from_secs(60)).expect("it is brought")
     };
-    for told in [in_sim(reply), reply()] {
-        assert_eq!(told, Ok(Ok("text".to_string())));
+    let waited_for = move || {
+        let (_network, echo) = world_that_crashes();
+        echo.echo(&"text".to_string())
+    };
+    for reply in [in_sim(told), told(), in_sim(waited_for), waited_for()] {
+        assert_eq!(reply, Ok("text".to_string()));
     }
+}
+
+/// Without a delay the sender's thread would bring its request itself, and it ends right there.
+#[test]
+fn a_request_arrives_though_its_sender_crashes_as_it_leaves() {
+    let calls = || {
+        let World { network, echo, server, .. } = world();
+        network.set_all_faults(&Faults { request_delay: ms(0)..ms(0), ..Faults::reliable() });
+        let sender = Group::new("S0", 0, 0);
+        let victim = sender.clone();
+        network.set_hook(move |message| {
+            if message.stage == Stage::Sent {
+                victim.crash();
+            }
+        });
+        let _ = sender.spawn("caller", move || echo.echo(&String::new())).join();
+        for _ in 0..60_000 {
+            if server.calls.load(Ordering::Relaxed) > 0 {
+                break;
+            }
+            thread::sleep(ms(1));
+        }
+        server.calls.load(Ordering::Relaxed)
+    };
+    assert_eq!([in_sim(calls), calls()], [1, 1]);
 }
 
 #[test]

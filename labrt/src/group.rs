@@ -39,6 +39,12 @@ pub(crate) struct Identity {
     pub(crate) alive: Arc<AtomicBool>,
 }
 
+impl Identity {
+    pub(crate) fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+}
+
 enum Kind {
     Sim(GroupId),
     Os(Arc<OsGroup>),
@@ -90,7 +96,7 @@ impl Group {
     /// False from the moment of the crash.
     #[inline]
     pub fn is_alive(&self) -> bool {
-        self.0.identity.alive.load(Ordering::Acquire)
+        self.0.identity.is_alive()
     }
 
     /// Spawns a thread in this group.

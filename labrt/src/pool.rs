@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::channel;
 use crate::group::Group;
 use crate::sync::Shared;
 use crate::thread::Builder;
+use crate::{channel, os, raw};
 
 /// Idle threads kept; beyond that they end. So many have been busy at the same time before, and may
 /// be again in a moment: requests that wait for the same write to a disk come and go together, and
@@ -44,7 +45,7 @@ impl Pool {
         Self::of(Some(group.clone()), name)
     }
 
-    /// A pool whose threads belong to the group of whoever makes it.
+    /// A pool whose threads belong to the group of whoever makes it, or to none like it.
     pub fn in_current_group(name: &'static str) -> Self {
         Self::of(Group::current(), name)
     }
@@ -53,26 +54,58 @@ impl Pool {
         Self(Arc::new(Inner { group, name, state: Shared::default() }))
     }
 
-    /// Runs `job` on an idle thread, or on a new one. Nobody runs it if the pool is closed, or its
-    /// group has crashed, or whoever calls this is being ended with its server.
-    #[track_caller]
+    /// Runs `job` on an idle thread, or on a new one; whoever gives it, be it a thread that is being
+    /// ended with its server. Nobody runs it if the pool is closed, or its own group has crashed.
     pub fn run(&self, job: impl FnOnce() + Send + 'static) {
-        let mut order: Order = Some(Box::new(job));
-        while let Some(idle) = self.0.state.with(|state| state.idle.pop()) {
+        let pool = Arc::clone(&self.0);
+        undisturbed(move || pool.give(Box::new(job)));
+    }
+
+    /// Ends the threads that have no job, and has the others end after the job they are at.
+    pub fn close(&self) {
+        let pool = Arc::clone(&self.0);
+        undisturbed(move || pool.dismiss());
+    }
+}
+
+/// Runs a step in a section without a switch point, which no crash of the current thread's server
+/// interrupts: the pool may be another's, and a thread that was taken to be given a job must get it.
+fn undisturbed(step: impl FnOnce() + Send + 'static) {
+    match raw::world() {
+        None => os::group::uninterrupted(step),
+        // To a thread that is being ended, all channels are closed.
+        Some(world) if world.is_ending() => world.call_after(Duration::ZERO, Box::new(step)),
+        Some(world) => world.pinned(step),
+    }
+}
+
+impl Inner {
+    fn give(self: Arc<Self>, job: Job) {
+        let mut order = Some(job);
+        while let Some(idle) = self.state.with(|state| state.idle.pop()) {
             match idle.try_send(order) {
                 Ok(()) => return,
                 Err(error) => order = error.into_inner(),
             }
         }
-        if self.may_start() {
-            self.start(order);
+        order.into_iter().for_each(|job| Arc::clone(&self).start(job));
+    }
+
+    /// A new thread, which does `first` and then waits for more; unless there are to be none.
+    fn start(self: Arc<Self>, first: Job) {
+        let is_dead = self.group.as_ref().is_some_and(|group| !group.is_alive());
+        let number = self.state.with(|state| {
+            state.started += 1;
+            (!is_dead && !state.closed).then_some(state.started)
+        });
+        if let Some(number) = number {
+            let thread = Builder::new().name(format!("{}-{number}", self.name));
+            thread.home(self.group.as_ref()).spawn(move || self.work(first));
         }
     }
 
-    /// Ends the threads that have no job, and has the others end after the job they are at.
-    #[track_caller]
-    pub fn close(&self) {
-        let idle = self.0.state.with(|state| {
+    fn dismiss(&self) {
+        let idle = self.state.with(|state| {
             state.closed = true;
             std::mem::take(&mut state.idle)
         });
@@ -82,31 +115,10 @@ impl Pool {
         }
     }
 
-    fn may_start(&self) -> bool {
-        let Inner { group, state, .. } = &*self.0;
-        group.as_ref().is_none_or(Group::is_alive) && !state.with(|state| state.closed)
-    }
-
-    /// A new thread, which begins with an order.
-    #[track_caller]
-    fn start(&self, first: Order) {
-        let Inner { group, name, state } = &*self.0;
-        let number = state.with(|state| {
-            state.started += 1;
-            state.started
-        });
-        let pool = Arc::clone(&self.0);
-        let thread = Builder::new().name(format!("{name}-{number}"));
-        let thread = group.iter().fold(thread, Builder::group);
-        thread.spawn(move || pool.work(first));
-    }
-}
-
-impl Inner {
-    /// Does what it is told to, until it is told that there is no more, or need not be kept.
-    fn work(&self, first: Order) {
+    /// Does one job after the other, until there are no more, or the thread need not be kept.
+    fn work(&self, first: Job) {
         let (inbox, orders) = channel::bounded(1);
-        let mut order = first;
+        let mut order = Some(first);
         while let Some(job) = order.take() {
             job();
             if self.state.with(|state| state.keep(&inbox)) {

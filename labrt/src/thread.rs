@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::group::Group;
 use crate::raw::{self, Mode};
 use crate::sim::futex::WaitFor;
+use crate::sim::group::GroupId;
 use crate::sim::thread::{NewThread, Packet};
 use crate::{os, time};
 
@@ -71,8 +72,18 @@ where
 #[derive(Debug, Default)]
 pub struct Builder {
     name: Option<String>,
-    group: Option<Group>,
+    home: Home,
     observer: bool,
+}
+
+/// Where a new thread belongs.
+#[derive(Debug, Default)]
+enum Home {
+    /// Where the thread does that spawns it.
+    #[default]
+    Here,
+    /// In this group, or in none.
+    In(Option<Group>),
 }
 
 impl Builder {
@@ -90,8 +101,13 @@ impl Builder {
 
     /// Puts the thread into `group`.
     #[must_use]
-    pub fn group(mut self, group: &Group) -> Self {
-        self.group = Some(group.clone());
+    pub fn group(self, group: &Group) -> Self {
+        self.home(Some(group))
+    }
+
+    /// Puts the thread into `group`, or outside every group.
+    pub(crate) fn home(mut self, group: Option<&Group>) -> Self {
+        self.home = Home::In(group.cloned());
         self
     }
 
@@ -121,14 +137,20 @@ impl Builder {
         T: Send + 'static,
     {
         let Some(world) = raw::world() else {
-            return JoinHandle(Handle::Os(os::thread::spawn(self.name, self.group, place, body)));
+            os::group::checkpoint(place);
+            let group = match self.home {
+                Home::Here => os::group::current(),
+                Home::In(group) => group.map(|group| Arc::clone(group.os())),
+            };
+            return JoinHandle(Handle::Os(os::thread::spawn(self.name, group, place, body)));
         };
         if !self.observer {
             world.point(place);
         }
-        let group = match &self.group {
-            Some(group) => group.sim_id(),
-            None => world.core.borrow().group_of(world.running()),
+        let group = match self.home {
+            Home::Here => world.core.borrow().group_of(world.running()),
+            Home::In(Some(group)) => group.sim_id(),
+            Home::In(None) => GroupId::ROOT,
         };
         let new = NewThread { name: self.name, group, observer: self.observer, spawned_at: place };
         JoinHandle(Handle::Sim(world.spawn(new, body)))

@@ -10,6 +10,9 @@ use crate::{os, raw};
 
 /// Runs `callback` after `delay` (world time). It must not block.
 ///
+/// On OS threads a callback without any delay runs at once on the current thread, in a section that
+/// no crash or pause of that thread's server interrupts: it may be about another server.
+///
 /// In a simulated world that has ended by then it is dropped unrun.
 pub fn after(delay: Duration, callback: impl FnOnce() + Send + 'static) {
     match raw::world() {

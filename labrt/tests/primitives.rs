@@ -443,12 +443,60 @@ in_all_worlds! {
         assert!(names.contains("S7/handler-1") && names.len() < 20, "{names:?}");
     }
 
-    fn a_pools_threads_belong_to_who_made_it_and_not_to_who_has_the_job() {
+    fn a_pools_threads_belong_to_who_made_it_and_not_to_who_gives_the_job() {
         let group = Group::new("S7", 7, 0);
-        let made = group.spawn("main", || Pool::in_current_group("helper")).join();
-        let (pool, (tx, rx)) = (made.expect("no panic"), unbounded());
-        pool.run(move || tx.send(thread::current_name()).expect("it is waited for"));
+        let make = || Pool::in_current_group("helper");
+        let (ours, theirs) = (make(), group.spawn("main", make).join().expect("no panic"));
+        let (tx, rx) = unbounded();
+        let whose = move |pool: &Pool| {
+            let tx = tx.clone();
+            pool.run(move || tx.send(Group::current().map(|group| group.server())).expect("wanted"));
+        };
+        whose(&theirs);
+        assert_eq!(rx.recv(), Ok(Some(7)));
+        let mine = Group::current().map(|group| group.server());
+        let given = ours.clone();
+        group.spawn("main", move || whose(&given)).join().expect("no panic");
+        assert_eq!(rx.recv(), Ok(mine));
+        ours.close();
+        while Group::current().is_some_and(|group| group.members().len() > 1) {
+            thread::sleep(MS);
+        }
+    }
+
+    fn a_job_is_done_though_whoever_gives_it_is_being_ended() {
+        struct OnDrop<F: FnMut()>(F);
+        impl<F: FnMut()> Drop for OnDrop<F> {
+            fn drop(&mut self) {
+                (self.0)();
+            }
+        }
+        let (pool, (tx, rx)) = (Pool::new(&Group::new("S7", 7, 0), "helper"), unbounded());
+        // With an idle thread, and without one.
+        let first = tx.clone();
+        pool.run(move || first.send(thread::current_name()).expect("it is waited for"));
         assert_eq!(rx.recv(), Ok("S7/helper-1".into()));
+        thread::sleep(MS * 10);
+        let victim = Group::new("S8", 8, 0);
+        let give_two = move || {
+            for _ in 0..2 {
+                let tx = tx.clone();
+                pool.run(move || {
+                    tx.send(thread::current_name()).expect("it is waited for");
+                    thread::sleep(MS * 10);
+                });
+            }
+        };
+        let its = victim.clone();
+        let last_deed = move || {
+            let deed = OnDrop(give_two);
+            // A simulated thread unwinds here, another one goes on to its next call.
+            its.crash();
+            drop(deed);
+        };
+        let _ = victim.spawn("main", last_deed).join();
+        let done = BTreeSet::from([rx.recv(), rx.recv()].map(|name| name.expect("both are done")));
+        assert_eq!(done, BTreeSet::from(["S7/helper-1", "S7/helper-2"].map(String::from)));
     }
 
     fn the_current_group_is_that_of_the_thread() {
@@ -461,12 +509,17 @@ in_all_worlds! {
     }
 
     fn a_pool_that_was_closed_runs_nothing() {
-        let pool = Pool::new(&Group::new("S7", 7, 0), "helper");
+        let group = Group::new("S7", 7, 0);
+        let pool = Pool::new(&group, "helper");
         let (idle_tx, idle) = unbounded();
         pool.run(move || idle_tx.send(()).expect("it is waited for"));
         assert_eq!(idle.recv(), Ok(()));
         thread::sleep(MS);
         pool.close();
+        while !group.members().is_empty() {
+            // Its idle thread ends.
+            thread::sleep(MS);
+        }
         let (tx, rx) = unbounded();
         pool.run(move || tx.send(()).expect("it is waited for"));
         assert_eq!(rx.recv(), Err(channel::RecvError), "a pool that was closed ran a job");

@@ -3,7 +3,7 @@
 //! The flags and filters are libtest's, so `cargo test 2A`, `cargo test NAME -- --exact` and
 //! nextest work as everywhere. What libtest cannot do is done here: a test that hangs, aborts,
 //! overflows its stack or floods its output costs itself alone; a test that makes no sense in a
-//! world is skipped with a reason; a filter that matches nothing is an error; every test's line
+//! world is skipped with a reason; a part that is misspelt is an error; every test's line
 //! says what it took; and the failures' last lines come last of all. And before anything is run,
 //! the sources under test are looked through for what would keep a run from being had again.
 
@@ -88,7 +88,7 @@ pub fn main(
         }
         filter => match source_check::check(Path::new(sources)) {
             Ok(()) => {
-                let unmatched = filter.clone().filter(|_| selected.is_empty());
+                let unmatched = filter.clone().filter(|text| !is_in_a_name(text, suites));
                 let run = Run::new(package, arguments, settings, cases.len());
                 let ended = run.all(&implementation.homes(), &selected);
                 unmatched.iter().for_each(|filter| note_no_match(filter));
@@ -163,6 +163,10 @@ fn no_match(filter: &str, cases: &[&TestCase]) -> ExitCode {
     let names: Vec<&str> = cases.iter().map(|case| case.name).collect();
     eprintln!("  {}", names.join("\n  "));
     refuse(&format!("none of these tests matches {filter:?}; a name ends with its part, as 2A"))
+}
+
+fn is_in_a_name(filter: &str, suites: &[&[TestCase]]) -> bool {
+    suites.iter().copied().flatten().any(|case| case.name.contains(filter))
 }
 
 /// It may be a unit test of the same crate that is meant: no mistake, then.

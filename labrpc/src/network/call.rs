@@ -35,8 +35,6 @@ struct Call {
     args: Vec<u8>,
     /// None once it has been told an answer: the first one counts, not that of a duplicate.
     caller: Shared<Option<Caller>>,
-    /// Whether a thread waits for the answer.
-    is_awaited: bool,
     /// After how long the caller learns that nobody answers.
     fails_after: Shared<Duration>,
 }
@@ -163,7 +161,6 @@ impl Route {
             service,
             method,
             args,
-            is_awaited: matches!(caller, Caller::Waits(_)),
             caller: Shared::new(Some(caller)),
             fails_after: Shared::default(),
         });
@@ -218,7 +215,7 @@ impl Call {
         }
         for delay in fate.delays.into_iter().flatten() {
             let copy = Arc::clone(&self);
-            after(delay, move || copy.deliver());
+            timer::after(delay, move || copy.deliver());
         }
     }
 
@@ -304,7 +301,7 @@ impl Call {
         let stage = if delay.is_some() { Stage::Answered } else { Stage::ReplyLost };
         self.tell(stage, bytes);
         if let Some(delay) = delay {
-            tell_after(delay, self.is_awaited, move || self.reply(answer));
+            timer::after(delay, move || self.reply(answer));
         }
     }
 
@@ -332,23 +329,7 @@ impl Drop for Call {
     fn drop(&mut self) {
         if let Some(caller) = self.caller.with(Option::take) {
             let delay = self.fails_after.with(|delay| *delay);
-            tell_after(delay, self.is_awaited, move || caller.tell(Err(RpcError::Lost)));
+            timer::after(delay, move || caller.tell(Err(RpcError::Lost)));
         }
     }
-}
-
-/// Runs `step` after `delay`, or right here if there is none to wait for.
-fn after(delay: Duration, step: impl FnOnce() + Send + 'static) {
-    if delay.is_zero() {
-        step();
-    } else {
-        timer::after(delay, step);
-    }
-}
-
-/// Tells an answer after `delay`. A pool is given it by a timer, even if there is no delay: the
-/// thread that is here may be another server's, and end with that at any call. (Who waits hears of
-/// that, for the channel is gone then.)
-fn tell_after(delay: Duration, is_awaited: bool, tell: impl FnOnce() + Send + 'static) {
-    if is_awaited { after(delay, tell) } else { timer::after(delay, tell) }
 }

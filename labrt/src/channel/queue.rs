@@ -48,7 +48,7 @@ fn world_at(place: Place) -> WorldRef {
 /// than see its channels disconnected.
 fn begin(world: WorldRef, place: Place) -> bool {
     world.point(place);
-    !world.running().is_some_and(|me| world.core.borrow().threads.get(me).dying)
+    !world.is_ending()
 }
 
 impl<T> Queue<T> {

@@ -119,7 +119,7 @@ impl OsGroup {
 
     fn wait_while_paused(&self) {
         let mut paused = self.paused.lock();
-        while *paused && self.identity.alive.load(Ordering::Acquire) {
+        while *paused && self.identity.is_alive() {
             self.resumed.wait(&mut paused);
         }
     }
@@ -186,9 +186,7 @@ fn checkpoint_in_group(place: &'static Location<'static>) {
 /// Whether the current thread's group has crashed.
 pub(crate) fn is_dead() -> bool {
     CURRENT.with_borrow(|current| {
-        current
-            .as_ref()
-            .is_some_and(|current| !current.group.identity.alive.load(Ordering::Acquire))
+        current.as_ref().is_some_and(|current| !current.group.identity.is_alive())
     })
 }
 

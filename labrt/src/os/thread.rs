@@ -4,13 +4,12 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use super::group::{self, OsGroup};
-use crate::group::Group;
 use crate::thread::Killed;
 use std::sync::Arc;
 
 pub(crate) fn spawn<T, F>(
     name: Option<String>,
-    group: Option<Group>,
+    group: Option<Arc<OsGroup>>,
     place: &'static Location<'static>,
     body: F,
 ) -> std::thread::JoinHandle<T>
@@ -18,8 +17,6 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    group::checkpoint(place);
-    let group = group.map(|group| Arc::clone(group.os())).or_else(group::current);
     let mut builder = std::thread::Builder::new();
     if let Some(name) = &name {
         builder = builder.name(name.clone());

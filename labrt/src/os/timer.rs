@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::group;
+
 type Callback = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
@@ -24,6 +26,9 @@ struct Timer {
 }
 
 pub(crate) fn after(delay: Duration, callback: Callback) {
+    if delay.is_zero() {
+        return group::uninterrupted(|| call(callback));
+    }
     static TIMER: OnceLock<&'static Timer> = OnceLock::new();
     let timer = TIMER.get_or_init(start);
     let mut calls = timer.calls.lock();

@@ -136,7 +136,7 @@ impl Groups {
     }
 
     pub(crate) fn is_alive(&self, id: GroupId) -> bool {
-        self.get(id).identity.alive.load(Ordering::Relaxed)
+        self.get(id).identity.is_alive()
     }
 
     #[inline]

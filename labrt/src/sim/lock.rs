@@ -118,6 +118,7 @@ impl World {
         let mut core = self.core.borrow_mut();
         let object = core.objects.get_mut(key);
         object.holder = None;
+        // The usual case: nobody wants it.
         if object.heir.is_none() && object.waiters.is_empty() {
             return;
         }

@@ -408,6 +408,11 @@ impl World {
         }
     }
 
+    /// Whether the running thread is being ended: then it is in a destructor.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.running().is_some_and(|me| self.core.borrow().threads.get(me).dying)
+    }
+
     /// Begins, or begins again, the unwinding of the running thread if its group has crashed.
     #[inline]
     pub(crate) fn raise_if_dying(&self, me: ThreadId) {

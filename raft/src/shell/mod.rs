@@ -26,7 +26,7 @@
 //! | the service's own, in `snapshot` | the disk writer | `Node::compact` | `shared.rs` |
 //! | the service's own, in other calls | the core's answer | what is asked | `shared.rs` |
 //! | the network's, for a request | nothing, or the disk | `Request`, `Persisted` | `rpc.rs` |
-//! | the network's or a caller, for a reply | the peer | `Reply` | `rpc.rs` |
+//! | the network's or a bringer, for a reply | nothing | `Reply` | `rpc.rs` |
 //!
 //! **The ticker** sleeps until the deadline it last saw. A step that moves the deadline to an
 //! earlier time than that, as by becoming the leader, wakes it. Nearly every message moves it to a
@@ -55,11 +55,11 @@
 //! service.
 //!
 //! **A call** leaves with the thread whose step wanted it, as to begin one does not block, on the
-//! network or over TCP. Its reply is given to the core by the thread that reads it, over TCP. On
-//! the network a thread is kept for that when the call begins: a call to a dead server may take
-//! seconds, and heartbeats are due every 100 ms all the same, to that server too, so each call has
-//! a caller of its own. They come from a pool, and hardly ever does one have to be spawned. A call
-//! that fails is no input: the next heartbeat or election is the repetition.
+//! network or over TCP, and nobody waits for its reply: a call to a dead server may take seconds,
+//! and heartbeats are due every 100 ms all the same, to that server too. The reply is given to the
+//! core by the thread that reads it, over TCP; on the network by a **bringer**, a thread of a pool
+//! of which hardly ever another has to be spawned. A call that fails is no input: the next
+//! heartbeat or election is the repetition.
 //!
 //! # One command, from `start` to the service
 //!
@@ -92,7 +92,7 @@
 //! in a term, or an entry less on a majority of disks, and that is what Raft must never do.
 //!
 //! [`kill`](contract::RaftNode::kill) ends the threads one by one: ticker, writer and applier are
-//! woken and leave, callers that have no reply in hand too, whoever waits for a snapshot to be
+//! woken and leave, bringers that have no reply in hand too, whoever waits for a snapshot to be
 //! written goes, and the channels close on which reads and transfers wait. Requests
 //! that wait for an answer get none: their responders are dropped, and the caller hears that the
 //! call is lost. A made-up refusal would have to name a term and would claim that the logs differ;

@@ -126,7 +126,7 @@ impl Asks<'_> {
     {
         let Self { shell, to: from, call } = *self;
         let theirs = Arc::clone(shell);
-        shell.peers[from].call_then(SERVICE, method, args, &shell.callers, move |args, answer| {
+        shell.peers[from].call_then(SERVICE, method, args, &shell.bringers, move |args, answer| {
             if let Ok(answer) = answer {
                 let (request, reply) = (request(args), reply(answer));
                 theirs.step(Input::Reply { from, call, request, reply });

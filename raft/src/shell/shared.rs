@@ -35,8 +35,8 @@ pub(super) struct Shell {
     pub(super) to_hand_over: Condvar,
     /// Ends when the server is killed: for those who wait for somebody else at the same time.
     pub(super) death: Receiver<Infallible>,
-    /// Wait for peers' replies, where the transport has no threads for that.
-    pub(super) callers: Pool,
+    /// Bring peers' replies, where the transport has no threads for that.
+    pub(super) bringers: Pool,
 }
 
 impl Shell {
@@ -66,7 +66,7 @@ impl Shell {
             written: Condvar::new(),
             to_hand_over: Condvar::new(),
             death,
-            callers: Pool::in_current_group("caller"),
+            bringers: Pool::in_current_group("bringer"),
         }
     }
 
@@ -157,7 +157,7 @@ impl Shell {
         self.to_write.notify_all();
         self.written.notify_all();
         self.to_hand_over.notify_all();
-        self.callers.close();
+        self.bringers.close();
     }
 
     /// Gives the core one input, and does what it wants done; nothing once the server is killed.

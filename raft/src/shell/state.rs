@@ -301,7 +301,7 @@ fn take<T>(waiting: &mut BTreeMap<RequestId, T>, id: RequestId) -> T {
     waiting.remove(&id).expect("the core answers each request once")
 }
 
-/// What a log and the other threads want to know of a server.
+/// What a log tells of a server, and what a step changes of that.
 #[derive(Clone, Copy)]
 pub(super) struct View {
     me: ServerId,
