@@ -240,6 +240,41 @@ fn a_server_whose_thread_panics_ends_and_says_so() {
     assert!(!output.status.success() && text(&output).contains(sentence), "{}", text(&output));
 }
 
+/// The disk takes no more than so many kilobytes in a file: as when it is full, a write fails. (The
+/// signal that comes with that limit is ignored.)
+#[test]
+fn a_server_whose_disk_is_full_ends_and_says_so_and_what_it_acknowledged_is_there() {
+    let (folder, address) = (folder(), free_address().to_string());
+    let serve = |limit: &str| {
+        let script =
+            format!("trap '' XFSZ; {limit} exec \"$0\" serve --id 0 --peers {address} --data d");
+        let mut command = Command::new("bash");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_kvraft")]).current_dir(folder.path());
+        command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it can be started")
+    };
+    let run = |arguments: &[&str]| {
+        let to = ["--servers", &address, "--timeout", "5"];
+        kvraft(&[arguments, &to].concat(), folder.path()).output().expect("it can be started")
+    };
+    let value = "v".repeat(20_000);
+    let mut full = serve("ulimit -f 64;");
+    let mut acknowledged = 0;
+    while full.try_wait().expect("it was started").is_none() {
+        let put = run(&["put", &format!("k{acknowledged}"), &value]);
+        acknowledged += usize::from(put.status.success());
+    }
+    let output = full.wait_with_output().expect("it has ended");
+    let sentence = "error: S0 has stopped: its disk, d, has failed. What it acknowledged before is";
+    assert!(!output.status.success() && text(&output).contains(sentence), "{}", text(&output));
+    assert!((1..4).contains(&acknowledged), "{acknowledged} of 20 kB went into 64 kB");
+    let mut again = serve("");
+    for number in 0..acknowledged {
+        let got = run(&["get", &format!("k{number}")]);
+        assert_eq!(text(&got).trim_end(), value, "k{number} was acknowledged");
+    }
+    again.kill().and_then(|()| again.wait()).expect("it runs");
+}
+
 fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     listener.local_addr().expect("it has an address")

@@ -36,7 +36,8 @@ impl Adder for Server {
     }
 }
 
-/// A simulated RPC may take so many bare switches.
+/// A simulated RPC may take so many bare switches. One between OS threads may take less than to spawn
+/// a thread and join it, which is what a call without pooled threads would begin with.
 const RPC_GATE: f64 = 250.0;
 
 const ROUNDS: usize = 7;
@@ -46,13 +47,14 @@ const OS_CALLS: u64 = 20_000;
 const SWITCHES: u64 = 50_000;
 
 fn main() -> ExitCode {
-    let met = report_simulated();
+    let mut met = report_simulated();
     let (spawned, called) = (median(spawn_and_join), median(os_call));
     println!("spawning and joining an OS thread:             {spawned:>9.1} ns");
     println!(
         "an RPC between OS threads:                     {called:>9.1} ns = {:.2} of that",
         called / spawned
     );
+    met &= called < spawned;
     let check = std::env::args().any(|argument| argument == "--check");
     if check && !met { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

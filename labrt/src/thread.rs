@@ -189,7 +189,9 @@ pub fn checkpoint() {
                 world.point(Location::caller());
             }
         }
-        Mode::Grouped => os::group::checkpoint(Location::caller()),
+        Mode::Grouped => {
+            os::group::checkpoint(Location::caller());
+        }
         Mode::Plain => {}
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{
     Receiver, RecvError, RecvTimeoutError, Select, SendError, SendTimeoutError, Sender,
-    TrySendError,
+    TryRecvError, TrySendError,
 };
 
 use super::group;
@@ -44,12 +44,15 @@ pub(crate) fn recv_timeout<T>(
 /// Waits for so long at most, and not at the group's death at the same time: who was woken at two
 /// channels has to leave the other's queue, and its lock may still be held by whoever woke it.
 fn recv_slice<T>(rx: &Receiver<T>, slice: Duration, place: Place) -> Result<T, RecvTimeoutError> {
-    group::checkpoint(place);
-    let received = match group::is_dead() {
+    let is_dead = group::checkpoint(place);
+    match rx.try_recv() {
+        Ok(message) => return Ok(message),
+        Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
         // A destructor of a thread that is being ended: nothing is waited for any more.
-        true => rx.try_recv().map_err(|_| RecvTimeoutError::Disconnected),
-        false => rx.recv_timeout(slice),
-    };
+        Err(TryRecvError::Empty) if is_dead => return Err(RecvTimeoutError::Disconnected),
+        Err(TryRecvError::Empty) => {}
+    }
+    let received = rx.recv_timeout(slice);
     group::checkpoint(place);
     received
 }
@@ -74,8 +77,7 @@ fn send_within<T>(
     timeout: Option<Duration>,
     place: Place,
 ) -> Result<(), SendTimeoutError<T>> {
-    group::checkpoint(place);
-    if group::is_dead() {
+    if group::checkpoint(place) {
         // A destructor of a thread that is being ended: the outside hears nothing of it.
         return Err(SendTimeoutError::Disconnected(message));
     }

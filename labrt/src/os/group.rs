@@ -157,30 +157,34 @@ pub(crate) fn death() -> Option<Receiver<Infallible>> {
 }
 
 /// Every call into this crate: a paused group's thread waits here, a crashed one's unwinds.
+/// True in a destructor of a thread that is being ended.
 #[inline]
-pub(crate) fn checkpoint(place: &'static Location<'static>) {
-    if raw::mode() == Mode::Grouped {
-        checkpoint_in_group(place);
-    }
+pub(crate) fn checkpoint(place: &'static Location<'static>) -> bool {
+    raw::mode() == Mode::Grouped && checkpoint_in_group(place)
 }
 
-fn checkpoint_in_group(place: &'static Location<'static>) {
+fn checkpoint_in_group(place: &'static Location<'static>) -> bool {
     if SECTIONS.get() > 0 {
-        return;
+        return false;
     }
-    let paused = CURRENT.with_borrow(|current| {
-        let Some(Membership { group, member }) = current else {
-            return None;
-        };
+    let disturbed = CURRENT.with_borrow(|current| {
+        let Membership { group, member } = current.as_ref()?;
         member.place.set(place);
-        group.may_be_paused.load(Ordering::Acquire).then(|| Arc::clone(group))
+        let is_disturbed =
+            group.may_be_paused.load(Ordering::Acquire) || !group.identity.is_alive();
+        is_disturbed.then(|| Arc::clone(group))
     });
-    if let Some(group) = paused {
-        group.wait_while_paused();
-    }
-    if is_dead() && !std::thread::panicking() {
+    disturbed.is_some_and(|group| disturb(&group))
+}
+
+#[cold]
+fn disturb(group: &OsGroup) -> bool {
+    group.wait_while_paused();
+    let is_dead = !group.identity.is_alive();
+    if is_dead && !std::thread::panicking() {
         resume_unwind(Box::new(Killed));
     }
+    is_dead
 }
 
 /// Whether the current thread's group has crashed.
