@@ -36,8 +36,8 @@ impl Adder for Server {
     }
 }
 
-/// A simulated RPC may take so many bare switches. One between OS threads may take less than to spawn
-/// a thread and join it, which is what a call without pooled threads would begin with.
+/// A simulated RPC may take so many bare switches. One between OS threads is to take less than to
+/// spawn a thread and join it, which is what a call without pooled threads would begin with.
 const RPC_GATE: f64 = 250.0;
 
 const ROUNDS: usize = 7;

@@ -54,8 +54,9 @@ impl Pool {
         Self(Arc::new(Inner { group, name, state: Shared::default() }))
     }
 
-    /// Runs `job` on an idle thread, or on a new one; whoever gives it, be it a thread that is being
-    /// ended with its server. Nobody runs it if the pool is closed, or its own group has crashed.
+    /// Runs `job` on an idle thread, or on a new one; whoever gives it, be it a thread that is
+    /// being ended with its server. Nobody runs it if the pool is closed, or its own group has
+    /// crashed.
     pub fn run(&self, job: impl FnOnce() + Send + 'static) {
         let pool = Arc::clone(&self.0);
         undisturbed(move || pool.give(Box::new(job)));
@@ -69,7 +70,8 @@ impl Pool {
 }
 
 /// Runs a step in a section without a switch point, which no crash of the current thread's server
-/// interrupts: the pool may be another's, and a thread that was taken to be given a job must get it.
+/// interrupts: the pool may be another's, and a thread that was taken to be given a job must get
+/// it.
 fn undisturbed(step: impl FnOnce() + Send + 'static) {
     match raw::world() {
         None => os::group::uninterrupted(step),

@@ -450,7 +450,8 @@ in_all_worlds! {
         let (tx, rx) = unbounded();
         let whose = move |pool: &Pool| {
             let tx = tx.clone();
-            pool.run(move || tx.send(Group::current().map(|group| group.server())).expect("wanted"));
+            let server = || Group::current().map(|group| group.server());
+            pool.run(move || tx.send(server()).expect("it is waited for"));
         };
         whose(&theirs);
         assert_eq!(rx.recv(), Ok(Some(7)));
