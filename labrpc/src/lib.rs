@@ -53,7 +53,8 @@
 //! it.
 //!
 //! # Left out
-//! Streaming, and a deadline for each call: the labs' RPCs have neither.
+//! Streaming; and deadlines, which the labs' RPCs do not have, on the simulated network. (Over TCP
+//! each call has one, [`tcp::Options::call_time`] after it was begun.)
 
 mod client;
 mod network;

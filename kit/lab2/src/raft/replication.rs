@@ -10,7 +10,7 @@ use crate::not_yet::not_yet;
 
 impl MyRaft {
     /// Sends one follower what it lacks, or a heartbeat.
-    fn send_append_entries(self: &Arc<Self>, follower: usize) {
+    pub(super) fn send_append_entries(self: &Arc<Self>, follower: usize) {
         // your code here (2A): a heartbeat.
         // your code here (2B): entries, and what follows from the answer.
         // your code here (2D): the snapshot, if what it lacks is in no log any more.
