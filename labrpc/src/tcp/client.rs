@@ -560,10 +560,6 @@ impl Receiver for Answers<'_> {
         }
     }
 
-    fn is_quiet(&self) -> bool {
-        self.calls.table.with(|table| table.open.len() <= 1)
-    }
-
     fn look_around(&mut self, silence: Duration) -> bool {
         self.lose_overdue();
         let connection = &self.calls.connection;

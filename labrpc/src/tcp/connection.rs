@@ -134,9 +134,6 @@ pub(super) trait Receiver {
     /// All complete frames that had arrived are taken; another read comes next.
     fn batch_ends(&mut self);
 
-    /// Whether one call at most is under way.
-    fn is_quiet(&self) -> bool;
-
     /// Nothing was heard for `silence`, and a look around is due. True if it asked for a sign of
     /// life just now, for the first time since: that is waited for, however long the silence was.
     fn look_around(&mut self, silence: Duration) -> bool;
@@ -318,10 +315,9 @@ impl Reader {
         if let Some(frames) = frames {
             self.times.heard(frames, self.splitter.pending_bytes());
         }
-        // Who is alone with a call makes the next one soon, or has its answer soon. On a connection
-        // of many there is more to do by the time that one is done.
-        let is_alone = frames == Some(1) && receiver.is_quiet();
-        self.glances = if is_alone { READER_GLANCES } else { 0 };
+        // After a frame more comes soon: the next call, or answers that were made meanwhile.
+        let came = frames.is_some_and(|frames| frames > 0);
+        self.glances = if came { READER_GLANCES } else { 0 };
         self.times.check(&self.connection.limits, receiver)
     }
 

@@ -326,10 +326,6 @@ impl Receiver for Requests<'_> {
         }
     }
 
-    fn is_quiet(&self) -> bool {
-        self.handlers.queue.with(|queue| queue.in_flight <= 1)
-    }
-
     /// It is for the client to ask for signs of life.
     fn look_around(&mut self, _silence: Duration) -> bool {
         false

@@ -104,9 +104,9 @@ use frame::{Frame, Kind};
 /// between: to fall asleep and be woken takes longer than many an answer does.
 const GLANCES: usize = 8;
 
-/// The same for a thread that reads a connection, after it was brought one frame: some tens of
-/// microseconds, about what a disk takes to sync. A processor that fell asleep is slow to wake, on
-/// a virtual machine most of all.
+/// The same for a thread that reads a connection, after a frame came: some tens of microseconds,
+/// about what a disk takes to sync. A processor that fell asleep is slow to wake, on a virtual
+/// machine most of all; and threads that have something to do take their turn in between.
 const READER_GLANCES: usize = 100;
 
 /// A frame that its kind says all of.
