@@ -46,18 +46,27 @@ fn main() {
     for (case, cost) in cases.iter().zip(&costs) {
         cost.print(case.name, yardstick);
     }
-    for (name, lab, mirrored) in [
-        ("2, the labs' tests", '2', true),
-        ("2, our own", '2', false),
-        ("3, the labs' tests", '3', true),
-        ("3, our own", '3', false),
-    ] {
-        let of_group = |case: &TestCase| case.part().starts_with(lab) && case.mirrored == mirrored;
-        let group = cases.iter().zip(&costs).filter(|(case, _)| of_group(case));
-        let cost = group.fold(Cost::default(), |sum, (_, cost)| sum.and(*cost));
-        if filter.is_none() {
-            cost.print(name, yardstick);
-        }
+    for part in ["2A", "2B", "2C", "2D", "3A", "3B"] {
+        let of_it: Vec<(&TestCase, Cost)> = cases
+            .iter()
+            .copied()
+            .zip(costs.iter().copied())
+            .filter(|(case, _)| case.part() == part)
+            .collect();
+        print_part(part, &of_it, yardstick);
+    }
+}
+
+/// What a part's tests take together: those of the labs, our own, and all.
+fn print_part(part: &str, tests: &[(&TestCase, Cost)], yardstick: f64) {
+    let total = |is_counted: fn(&TestCase) -> bool| {
+        let counted = tests.iter().filter(|(case, _)| is_counted(case));
+        counted.fold(Cost::default(), |sum, (_, cost)| sum.and(*cost))
+    };
+    if !tests.is_empty() {
+        total(|case| case.mirrored).print(&format!("{part}, the labs' tests"), yardstick);
+        total(|case| !case.mirrored).print(&format!("{part}, our own"), yardstick);
+        total(|_| true).print(&format!("{part}, all"), yardstick);
     }
 }
 
