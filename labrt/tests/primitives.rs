@@ -509,6 +509,28 @@ in_all_worlds! {
         assert!(!group.is_alive(), "another group crashed");
     }
 
+    fn a_pool_keeps_only_so_many_idle_threads() {
+        const JOBS: usize = 1100;
+        const KEPT: usize = 1024;
+        let group = Group::new("S7", 7, 0);
+        let pool = Pool::new(&group, "handler");
+        let (release, released) = unbounded::<()>();
+        for _ in 0..JOBS {
+            let released = released.clone();
+            pool.run(move || assert!(released.recv().is_err()));
+        }
+        let begun = Instant::now();
+        let expect = |threads| {
+            while group.members().len() != threads {
+                assert!(begun.elapsed() < MS * 60_000, "{} threads", group.members().len());
+                thread::sleep(MS * 10);
+            }
+        };
+        expect(JOBS);
+        drop(release);
+        expect(KEPT);
+    }
+
     fn a_pool_that_was_closed_runs_nothing() {
         let group = Group::new("S7", 7, 0);
         let pool = Pool::new(&group, "helper");

@@ -21,8 +21,8 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(crate) struct OsGroup {
     pub(crate) identity: Identity,
     paused: Mutex<bool>,
-    /// Read at every call; true while `paused` is.
-    may_be_paused: AtomicBool,
+    /// Read at every call: true while `paused` is, and from the crash on.
+    disturbed: AtomicBool,
     resumed: Condvar,
     /// Dropped at the crash, which wakes everybody who waits on the receiver.
     life: Mutex<Option<Sender<Infallible>>>,
@@ -69,7 +69,7 @@ impl OsGroup {
         Self {
             identity,
             paused: Mutex::new(false),
-            may_be_paused: AtomicBool::new(false),
+            disturbed: AtomicBool::new(false),
             resumed: Condvar::new(),
             life: Mutex::new(Some(life)),
             death,
@@ -87,13 +87,13 @@ impl OsGroup {
     pub(crate) fn pause(&self) {
         let mut paused = self.paused.lock();
         *paused = true;
-        self.may_be_paused.store(true, Ordering::Release);
+        self.disturbed.store(true, Ordering::Release);
     }
 
     pub(crate) fn resume(&self) {
         let mut paused = self.paused.lock();
         *paused = false;
-        self.may_be_paused.store(false, Ordering::Release);
+        self.disturbed.store(!self.identity.is_alive(), Ordering::Release);
         drop(paused);
         self.resumed.notify_all();
     }
@@ -167,18 +167,18 @@ fn checkpoint_in_group(place: &'static Location<'static>) -> bool {
     if SECTIONS.get() > 0 {
         return false;
     }
-    let disturbed = CURRENT.with_borrow(|current| {
-        let Membership { group, member } = current.as_ref()?;
-        member.place.set(place);
-        let is_disturbed =
-            group.may_be_paused.load(Ordering::Acquire) || !group.identity.is_alive();
-        is_disturbed.then(|| Arc::clone(group))
+    let is_disturbed = CURRENT.with_borrow(|current| {
+        current.as_ref().is_some_and(|Membership { group, member }| {
+            member.place.set(place);
+            group.disturbed.load(Ordering::Acquire)
+        })
     });
-    disturbed.is_some_and(|group| disturb(&group))
+    is_disturbed && disturb()
 }
 
 #[cold]
-fn disturb(group: &OsGroup) -> bool {
+fn disturb() -> bool {
+    let Some(group) = current() else { return false };
     group.wait_while_paused();
     let is_dead = !group.identity.is_alive();
     if is_dead && !std::thread::panicking() {
