@@ -80,8 +80,9 @@ impl OsGroup {
 
     pub(crate) fn crash(&self) {
         self.identity.alive.store(false, Ordering::Release);
-        *self.life.lock() = None;
         self.resume();
+        // Last: who is woken by it looks whether the group is disturbed, and must find it so.
+        *self.life.lock() = None;
     }
 
     pub(crate) fn pause(&self) {
