@@ -32,8 +32,8 @@ impl Limits {
     /// What [`decode`](crate::decode) and [`Decoder::new`](crate::Decoder::new) use.
     pub const DEFAULT: Limits = Limits {
         max_bytes: 64 * 1024 * 1024,
-        // Decoding recurses, and servers run on stacks of 256 KiB: that leaves 4 KiB a level, which
-        // is enough even for a build without optimisation.
+        // Decoding recurses: in half of a simulated server's stack of 512 KiB that leaves 4 KiB a
+        // level, which is enough even for a build without optimisation.
         max_depth: 64,
         // Nothing in the input pays for such an element, so that a claim of 2^60 of them would keep
         // the decoder busy for years.

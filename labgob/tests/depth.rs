@@ -7,7 +7,7 @@ use labgob::{DecodeErrorKind, Limits, decode, encode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// As large as the stacks on which servers run.
+/// Half of the stacks on which simulated servers run.
 const STACK_BYTES: usize = 256 * 1024;
 
 /// What the test thread itself may have used of a server's stack before it decodes.

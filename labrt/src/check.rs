@@ -16,16 +16,19 @@
 
 use std::cell::Cell;
 use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::footer::{Footer, Replayed};
 use crate::replay::{self, Request, Verdict};
 use crate::settings::{Settings, WorldKind};
 use crate::sim::{self, Config, Failure, Outcome, first_difference};
-use crate::{os, random};
+use crate::{os, random, thread};
 
 type Body = Arc<dyn Fn() + Send + Sync>;
 
@@ -37,7 +40,11 @@ thread_local! {
     static CHECKS: Cell<u64> = const { Cell::new(0) };
 }
 
+/// Runs on OS threads have one seed and one failure per process: they go one by one.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// What is being run: the `number`-th call to [`check`] in the test of this name.
+#[derive(Clone)]
 struct Test {
     name: String,
     number: u64,
@@ -64,7 +71,7 @@ pub fn check(body: impl Fn() + Send + Sync + 'static) {
     match settings.world {
         // The threads of a closure cannot be taken apart into processes.
         WorldKind::Threads | WorldKind::Processes => {
-            on_os_threads(&test.name, &settings, &body);
+            on_os_threads(&test, &settings, &body);
         }
         WorldKind::Sim => {
             for &seed in &settings.seeds {
@@ -97,9 +104,17 @@ fn answer(request: &Request, settings: &Settings, body: &Body) {
 
 fn in_sim(test: &Test, settings: &Settings, seed: u64, body: &Body) -> Result<(), String> {
     let mut config = config(settings, seed);
+    let (this, of) = (test.clone(), settings.clone());
+    // The process ends there.
+    config.on_stuck =
+        Some(Arc::new(move |failure| eprintln!("{}", tell(&this, &of, seed, failure))));
     let mut outcome = run(&config, body);
     if let Err(failure) = outcome.result {
         return Err(tell(test, settings, seed, &failure));
+    }
+    if let [first, ..] = &outcome.stats.leaked[..] {
+        let message = format!("a thread could not be ended: {first}");
+        return Err(footer(test, settings, seed, message).to_string());
     }
     if settings.check_determinism {
         config.decisions = true;
@@ -141,18 +156,29 @@ fn tell(test: &Test, settings: &Settings, seed: u64, failure: &Failure) -> Strin
     let verdict = replay::run(command_of_replay(test, settings, seed), Some(&folder));
     let replayed = replay::compare(&failure.to_string(), &verdict);
     let footer = Footer {
-        test: test.name.clone(),
-        world: settings.world.name(),
-        seed,
-        strategy: Some(settings.strategy_of(seed)),
         time: failure.time,
-        message: failure.message.clone(),
-        command: command_line(&test.name, settings, seed),
         replayed,
         trace: Some(folder),
+        ..footer(test, settings, seed, failure.message.clone())
     };
     let diagram = verdict.map(|verdict: Verdict| verdict.diagram).unwrap_or_default();
     format!("{failure}\n\n{diagram}\n{footer}")
+}
+
+/// The last lines, as far as they are the same in both worlds.
+fn footer(test: &Test, settings: &Settings, seed: u64, message: String) -> Footer {
+    let is_sim = settings.world == WorldKind::Sim;
+    Footer {
+        test: test.name.clone(),
+        world: if is_sim { WorldKind::Sim.name() } else { WorldKind::Threads.name() },
+        seed,
+        strategy: is_sim.then(|| settings.strategy_of(seed)),
+        time: Duration::ZERO,
+        message,
+        command: command_line(&test.name, settings, seed),
+        replayed: Replayed::NotTried,
+        trace: None,
+    }
 }
 
 fn command_line(test: &str, settings: &Settings, seed: u64) -> String {
@@ -161,23 +187,14 @@ fn command_line(test: &str, settings: &Settings, seed: u64) -> String {
     format!("{}LAB_SEED={seed} cargo test {package}{test} -- --exact", settings.assignments())
 }
 
-fn on_os_threads(test: &str, settings: &Settings, body: &Body) {
+fn on_os_threads(test: &Test, settings: &Settings, body: &Body) {
+    let _alone = ALONE.lock();
     let seed = settings.seeds[0];
     random::set_os_seed(seed);
-    body();
-    let Some(message) = os::take_failure() else {
-        return;
-    };
-    let footer = Footer {
-        test: test.to_string(),
-        world: settings.world.name(),
-        seed,
-        strategy: None,
-        time: Duration::ZERO,
-        message,
-        command: command_line(test, settings, seed),
-        replayed: Replayed::NotTried,
-        trace: None,
-    };
-    panic!("{footer}");
+    let result = catch_unwind(AssertUnwindSafe(|| body()));
+    // A server's thread fails first if the body panics because of it.
+    let panicked = result.err().map(|payload| thread::panic_text(&*payload));
+    if let Some(message) = os::take_failure().or(panicked) {
+        panic!("{}", footer(test, settings, seed, message));
+    }
 }

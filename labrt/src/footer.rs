@@ -30,7 +30,7 @@ pub enum Replayed {
 pub struct Footer {
     /// The test's full name.
     pub test: String,
-    /// `sim` or `threads`.
+    /// `sim`, `threads` or `processes`.
     pub world: &'static str,
     /// The seed that failed.
     pub seed: u64,

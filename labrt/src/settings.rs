@@ -98,7 +98,10 @@ impl Settings {
     /// # Errors
     /// Names the first variable whose value is not understood, and says what it must be.
     pub fn from_env() -> Result<Self, SettingsError> {
-        Self::read(|name| env::var(name).ok(), random::os_entropy)
+        Self::read(
+            |name| Some(env::var_os(name)?.to_string_lossy().into_owned()),
+            random::os_entropy,
+        )
     }
 
     fn read(

@@ -50,7 +50,9 @@ impl<T> JoinHandle<T> {
     }
 
     /// Whether the thread has ended.
+    #[track_caller]
     pub fn is_finished(&self) -> bool {
+        checkpoint();
         match &self.0 {
             Handle::Os(handle) => handle.is_finished(),
             Handle::Sim(packet) => packet.is_finished(),
@@ -196,6 +198,16 @@ pub fn checkpoint() {
     }
 }
 
+/// Whether the current thread's server has crashed. The thread is being ended then, and what asks
+/// is a destructor.
+pub fn is_ending() -> bool {
+    match raw::mode() {
+        Mode::Sim => raw::world().is_some_and(|world| world.is_ending()),
+        Mode::Grouped => os::group::is_dead(),
+        Mode::Plain => false,
+    }
+}
+
 /// The current thread as reports call it: `server/thread`.
 pub fn current_name() -> String {
     match raw::world() {
@@ -225,7 +237,7 @@ pub fn panic_text(payload: &(dyn Any + Send)) -> String {
     }
 }
 
-/// Waits in virtual time; used by [`sleep`] and [`crate::channel::after`].
+/// Waits in virtual time.
 pub(crate) fn sim_sleep_until(deadline: u64, place: &'static Location<'static>) {
     let Some(world) = raw::world() else { return };
     world.wait(&[], Some(deadline), WaitFor::Time, place, || true);

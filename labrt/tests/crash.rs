@@ -284,6 +284,64 @@ fn a_loop_that_catches_panics_is_ended_all_the_same() {
 }
 
 #[test]
+fn a_thread_that_waits_in_a_destructor_is_ended_there_and_drops_the_rest() {
+    over_seeds(|| {
+        let group = server(1);
+        let (flag, ended) = Flag::new();
+        let (begun_tx, begun) = channel::unbounded();
+        let also_begun = begun_tx.clone();
+        group.spawn("returns", move || {
+            let _flag = flag;
+            let _waits = OnDrop(|| {
+                let _ = begun_tx.send(());
+                thread::sleep(SECOND * 1000);
+                unreachable!("it slept through its crash");
+            });
+        });
+        let (flag, also_ended) = Flag::new();
+        group.spawn("panics", move || {
+            let _flag = flag;
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                let _waits = OnDrop(|| {
+                    let _ = also_begun.send(());
+                    thread::sleep(SECOND * 1000);
+                });
+                panic!("a planted panic");
+            }));
+            assert!(caught.is_err());
+            thread::yield_now();
+            unreachable!("it lives on after its crash");
+        });
+        assert!(begun.recv().is_ok() && begun.recv().is_ok());
+        group.crash();
+        assert!(ended.load(Ordering::Relaxed) && also_ended.load(Ordering::Relaxed));
+    });
+}
+
+#[test]
+fn a_thread_that_has_caught_a_panic_is_ended_while_another_waits_for_its_lock_in_a_destructor() {
+    over_seeds(|| {
+        let group = server(1);
+        let lock = Arc::new(Mutex::new(()));
+        let theirs = Arc::clone(&lock);
+        group.spawn("waits", move || {
+            let _waits = OnDrop(|| drop(theirs.lock()));
+            thread::sleep(SECOND * 1000);
+        });
+        group.spawn("catches", move || {
+            assert!(catch_unwind(|| panic!("a planted panic")).is_err());
+            let _held = lock.lock();
+            loop {
+                thread::sleep(SECOND * 1000);
+            }
+        });
+        thread::sleep(SECOND);
+        group.crash();
+        assert_eq!(group.members(), Vec::<String>::new());
+    });
+}
+
+#[test]
 fn payloads_that_are_kept_do_not_keep_a_thread_alive_or_hurt_another() {
     over_seeds(|| {
         let group = server(1);

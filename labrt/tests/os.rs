@@ -78,6 +78,54 @@ fn a_crash_ends_threads_that_wait_for_a_condition() {
 }
 
 #[test]
+fn a_servers_wait_for_a_condition_ends_by_its_time_or_a_notification_and_by_nothing_else() {
+    let _alone = alone();
+    let state = Arc::new((Mutex::new(false), Condvar::new()));
+    let (theirs, limit) = (Arc::clone(&state), Duration::from_millis(250));
+    let waits = Group::new("S1", 1, 0).spawn("waits", move || {
+        let (lock, condvar) = &*theirs;
+        let (mut guard, begun) = (lock.lock(), Instant::now());
+        assert!(condvar.wait_for(&mut guard, limit).timed_out(), "nobody notified it");
+        assert!(begun.elapsed() >= limit, "its time was not over");
+        *guard = true;
+        assert!(!condvar.wait_for(&mut guard, LONG).timed_out());
+        assert!(!*guard, "it was woken before it was notified");
+        *guard = true;
+        condvar.wait(&mut guard);
+        assert!(!*guard, "it was woken before it was notified");
+    });
+    let (lock, condvar) = &*state;
+    for _ in 0..2 {
+        until("it waits", || *lock.lock());
+        // Several of the slices in which it waits.
+        std::thread::sleep(limit);
+        *lock.lock() = false;
+        condvar.notify_one();
+    }
+    waits.join().expect("it is notified");
+}
+
+#[test]
+fn a_crash_while_a_selected_message_is_computed_takes_effect_after_it_was_sent() {
+    let _alone = alone();
+    for capacity in [0, 1] {
+        let group = Group::new("S1", 1, 0);
+        let (tx, rx) = channel::bounded(capacity);
+        let (lock, its) = (Mutex::new(7), group.clone());
+        let sends = group.spawn("sends", move || {
+            let compute = || {
+                its.crash();
+                *lock.lock()
+            };
+            select! { send(tx, compute()) -> sent => assert!(sent.is_ok()) }
+            thread::yield_now();
+        });
+        assert_eq!(rx.recv(), Ok(7));
+        assert!(sends.join().is_err(), "it ends at its next call");
+    }
+}
+
+#[test]
 fn a_crash_ends_threads_that_select_join_or_spin() {
     let (tx, rx) = channel::bounded::<u32>(0);
     crash_ends(move || {

@@ -232,6 +232,63 @@ fn the_self_check_passes_a_deterministic_program() {
 }
 
 #[test]
+fn a_check_that_gets_stuck_ends_with_the_command_that_repeats_it() {
+    let name = "a_check_that_gets_stuck_ends_with_the_command_that_repeats_it";
+    if std::env::var_os(PLANTED).is_some() {
+        return labrt::check(|| {
+            thread::yield_now();
+            std::thread::sleep(Duration::from_secs(1000));
+        });
+    }
+    let (passed, text) = self_check(name);
+    assert!(!passed);
+    assert!(text.contains("FAIL a_check_that_gets_stuck"), "{text}");
+    assert!(text.contains("a std lock, real sleep or IO inside the simulation"), "{text}");
+    assert!(text.contains(&format!("LAB_SEED=0 cargo test -p labrt {name} -- --exact")), "{text}");
+    assert!(text.contains("(replayed: same failure)"), "{text}");
+}
+
+/// As libtest has it: several tests of one process at once.
+#[test]
+fn on_os_threads_each_check_has_its_own_failures_with_the_command() {
+    let name = "on_os_threads_each_check_has_its_own_failures_with_the_command";
+    if std::env::var_os(PLANTED).is_none() {
+        let program = std::env::current_exe().expect("a test runs from a file");
+        let mut child = Command::new(program);
+        child
+            .args([name, "--exact", "--nocapture"])
+            .env(PLANTED, "1")
+            .envs([("LAB_WORLD", "threads"), ("LAB_SEED", "5")]);
+        let output = child.output().expect("the test's own program starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    let fails = |name: &str, body: fn()| {
+        let test = std::thread::Builder::new().name(name.to_string());
+        test.spawn(move || labrt::check(body)).expect("a thread")
+    };
+    let server_panics = fails("server_panics", || {
+        let server = Group::new("S1", 1, 0);
+        let _ = server.spawn("worker", || panic!("a planted failure")).join();
+        thread::sleep(Duration::from_millis(50));
+    });
+    let panics = fails("panics", || panic!("another planted failure"));
+    let passes: Vec<_> = (0..20).map(|_| fails("passes", thread::yield_now)).collect();
+    passes.into_iter().for_each(|test| test.join().expect("nothing fails in it"));
+    for (test, expected) in [
+        (
+            server_panics,
+            "FAIL server_panics · threads · seed 5 · 0.000 s · a planted failure in S1/worker",
+        ),
+        (panics, "FAIL panics · threads · seed 5 · 0.000 s · another planted failure"),
+    ] {
+        let text = thread::panic_text(&*test.join().expect_err("it fails"));
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("LAB_WORLD=threads LAB_SEED=5 cargo test -p labrt"), "{text}");
+    }
+}
+
+#[test]
 fn a_failing_check_ends_with_the_command_that_repeats_it() {
     let name = "a_failing_check_ends_with_the_command_that_repeats_it";
     if std::env::var_os(PLANTED).is_some() {

@@ -156,6 +156,56 @@ fn two_threads_that_lock_in_opposite_order_are_told_at_once() {
 }
 
 #[test]
+fn a_writer_that_waits_for_its_own_read_access_in_a_circle_is_told_with_all_readers() {
+    let failure = failure(&Config::new(1), || {
+        let group = Group::new("S1", 1, 0);
+        let (lock, other) = (Arc::new(RwLock::new(())), Arc::new(Mutex::new(())));
+        let (reads, holds) = (Arc::clone(&lock), Arc::clone(&other));
+        group.spawn("idle", move || {
+            let _read = reads.read();
+            thread::sleep(SECOND * 1000);
+        });
+        let reads = Arc::clone(&lock);
+        group.spawn("reader", move || {
+            let _read = reads.read();
+            thread::sleep(SECOND);
+            drop(holds.lock());
+        });
+        group.spawn("writer", move || {
+            let _held = other.lock();
+            thread::sleep(SECOND * 2);
+            drop(lock.write());
+        });
+        thread::sleep(SECOND * 1000);
+    });
+    assert!(failure.time < SECOND * 3, "{failure}");
+    let circle = ["2 locks are waited for in a circle", "held by S1/reader", "held by S1/writer"];
+    assert_says(&failure, &circle);
+}
+
+#[test]
+fn who_reads_is_named_where_a_writer_waits() {
+    let failure = failure(&Config::new(1), || {
+        let group = Group::new("S1", 1, 0);
+        let lock = Arc::new(RwLock::new(()));
+        for name in ["first", "second"] {
+            let reads = Arc::clone(&lock);
+            group.spawn(name, move || {
+                drop(reads.read());
+                let _read = reads.read();
+                channel::never::<u32>().recv()
+            });
+        }
+        thread::sleep(SECOND);
+        drop(lock.write());
+    });
+    assert_eq!(failure.kind, FailureKind::Deadlock);
+    assert_says(&failure, &["test/main waits for a write lock at", ", read by S1/first since"]);
+    assert_says(&failure, &[", read by S1/second since labrt/tests/reports.rs:"]);
+    assert_eq!(failure.to_string().matches(", read by").count(), 2, "{failure}");
+}
+
+#[test]
 fn locking_a_lock_twice_is_told_at_once_and_leaks_nobody() {
     let outcome = run(&Config::new(1), || {
         let group = Group::new("S1", 1, 0);
@@ -323,16 +373,52 @@ fn a_busy_loop_ends_the_process_with_its_thread_and_last_call() {
 }
 
 #[test]
-fn a_std_lock_or_real_sleep_inside_the_simulation_ends_the_process() {
+fn a_real_sleep_inside_the_simulation_ends_the_process() {
+    let name = "a_real_sleep_inside_the_simulation_ends_the_process";
+    assert_ends_asleep(name, || std::thread::sleep(SECOND * 1000));
+}
+
+#[test]
+fn a_std_lock_held_across_a_switch_inside_the_simulation_ends_the_process() {
+    let name = "a_std_lock_held_across_a_switch_inside_the_simulation_ends_the_process";
+    assert_ends_asleep(name, || {
+        let lock = Arc::new(std::sync::Mutex::new(()));
+        let theirs = Arc::clone(&lock);
+        let (held_tx, held) = channel::bounded(0);
+        thread::spawn(move || {
+            let _held = theirs.lock();
+            held_tx.send(()).map(|()| thread::sleep(SECOND * 1000))
+        });
+        held.recv().expect("it is held");
+        drop(lock.lock());
+    });
+}
+
+/// The test `name` itself asserts that, and in a new process it is what gets stuck.
+fn assert_ends_asleep(name: &str, stuck: fn()) {
     if is_child() {
-        return get_stuck(|| std::thread::sleep(SECOND * 1000));
+        return get_stuck(stuck);
     }
-    let (status, text) =
-        in_child("a_std_lock_or_real_sleep_inside_the_simulation_ends_the_process");
+    let (status, text) = in_child(name);
     assert_eq!(status, Some(102), "{text}");
     assert!(text.contains("FAIL a std lock, real sleep or IO inside the simulation"), "{text}");
     assert!(text.contains("the OS thread slept for 0.3 s"), "{text}");
     assert!(text.contains("in S3/culprit") && text.contains("use labrt's lock, sleep"), "{text}");
+}
+
+#[test]
+fn a_loop_that_asks_for_a_state_lets_others_bring_it_about() {
+    let outcome = run(&impatient(), || {
+        let (tx, rx) = channel::unbounded();
+        let sender = thread::spawn(move || {
+            thread::sleep(SECOND);
+            tx.send(1)
+        });
+        while rx.is_empty() {}
+        while !sender.is_finished() {}
+        rx.len()
+    });
+    assert_eq!(outcome.result.ok(), Some(1));
 }
 
 #[test]

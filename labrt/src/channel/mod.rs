@@ -20,6 +20,7 @@ pub use crossbeam_channel::{
 
 use crate::os;
 use crate::raw::{self, Mode};
+use crate::thread;
 use crate::time::{self, Instant};
 use alarm::Alarm;
 use queue::Queue;
@@ -167,7 +168,9 @@ impl<T> Sender<T> {
     }
 
     /// The number of messages in the channel.
+    #[track_caller]
     pub fn len(&self) -> usize {
+        thread::checkpoint();
         match &self.0 {
             SenderFlavor::Sim(queue) => queue.len(),
             SenderFlavor::Os(tx) => tx.len(),
@@ -175,6 +178,7 @@ impl<T> Sender<T> {
     }
 
     /// Whether the channel holds no message.
+    #[track_caller]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -283,7 +287,9 @@ impl<T> Receiver<T> {
     }
 
     /// The number of messages in the channel.
+    #[track_caller]
     pub fn len(&self) -> usize {
+        thread::checkpoint();
         match &self.0 {
             ReceiverFlavor::Sim(queue) => queue.len(),
             ReceiverFlavor::SimAlarm(alarm, _) => usize::from(alarm.is_due()),
@@ -293,6 +299,7 @@ impl<T> Receiver<T> {
     }
 
     /// Whether the channel holds no message.
+    #[track_caller]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

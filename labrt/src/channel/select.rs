@@ -284,6 +284,13 @@ impl SelectedOperation<'_> {
         self.index
     }
 
+    /// For the macro, which computes a message only once there is room for it: on OS threads a
+    /// crash must not take effect while the other side waits for it.
+    #[doc(hidden)]
+    pub fn begin_message(&self) -> os::group::Section {
+        os::group::Section::begin()
+    }
+
     /// Completes a receive operation.
     ///
     /// # Errors
@@ -460,7 +467,11 @@ macro_rules! __select_arm {
     ($operation:ident, $index:expr,
      (send, $tx:expr, $message:expr, $pat:pat, $body:expr) $($rest:tt)*) => {
         if $operation.index() == $index {
-            let $pat = $operation.send($tx, $message);
+            let message = {
+                let _section = $operation.begin_message();
+                $message
+            };
+            let $pat = $operation.send($tx, message);
             $body
         } else {
             $crate::__select_arm!($operation, $index + 1, $($rest)*)

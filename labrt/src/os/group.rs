@@ -1,11 +1,11 @@
 //! Servers made of OS threads: fence, pause, and who is left after a crash.
 
-use std::cell::{Cell, RefCell};
+use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
@@ -37,30 +37,49 @@ pub(crate) struct Member {
     place: PlaceCell,
 }
 
-#[derive(Clone)]
 struct Membership {
     group: Arc<OsGroup>,
     member: Arc<Member>,
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Membership>> = const { RefCell::new(None) };
-    /// How many sections the thread is in that nothing may interrupt.
-    static SECTIONS: Cell<u32> = const { Cell::new(0) };
+    /// Set once, when the thread begins: reading it must not write anything, as every call does.
+    static MEMBERSHIP: OnceCell<Membership> = const { OnceCell::new() };
+}
+
+fn with_membership<R>(look: impl FnOnce(&Membership) -> R) -> Option<R> {
+    MEMBERSHIP.with(|membership| membership.get().map(look))
 }
 
 /// Runs a section in which neither a pause nor a crash takes effect: it may hold what threads of
-/// other groups need.
+/// other groups need. The thread acts as one outside every group meanwhile.
 pub(crate) fn uninterrupted<R>(section: impl FnOnce() -> R) -> R {
-    struct End;
-    impl Drop for End {
-        fn drop(&mut self) {
-            SECTIONS.set(SECTIONS.get() - 1);
+    let _section = Section::begin();
+    section()
+}
+
+/// As [`uninterrupted`], until it is dropped. In a simulated world it does nothing.
+#[derive(Debug)]
+pub struct Section {
+    is_outermost: bool,
+}
+
+impl Section {
+    pub(crate) fn begin() -> Self {
+        let is_outermost = raw::mode() == Mode::Grouped;
+        if is_outermost {
+            raw::set_grouped(false);
+        }
+        Self { is_outermost }
+    }
+}
+
+impl Drop for Section {
+    fn drop(&mut self) {
+        if self.is_outermost {
+            raw::set_grouped(true);
         }
     }
-    SECTIONS.set(SECTIONS.get() + 1);
-    let _end = End;
-    section()
 }
 
 impl OsGroup {
@@ -107,13 +126,17 @@ impl OsGroup {
         self.members.lock().iter().map(describe).collect()
     }
 
-    /// Makes the current OS thread a member until the guard is dropped.
+    /// Makes the current OS thread, which has just begun, a member until the guard is dropped at
+    /// its end.
     pub(crate) fn join(self: &Arc<Self>, name: Option<&str>) -> Leave {
         let number = self.spawned.fetch_add(1, Ordering::Relaxed) + 1;
         let name = name.map_or_else(|| format!("thread-{number}"), str::to_string);
         let member = Arc::new(Member { name, place: PlaceCell::default() });
         self.members.lock().push(Arc::clone(&member));
-        CURRENT.set(Some(Membership { group: Arc::clone(self), member }));
+        let is_first = MEMBERSHIP.with(|membership| {
+            membership.set(Membership { group: Arc::clone(self), member }).is_ok()
+        });
+        assert!(is_first, "an OS thread joined a second group");
         raw::set_grouped(true);
         Leave
     }
@@ -132,29 +155,24 @@ pub(crate) struct Leave;
 impl Drop for Leave {
     fn drop(&mut self) {
         raw::set_grouped(false);
-        if let Some(Membership { group, member }) = CURRENT.take() {
-            group.members.lock().retain(|other| !Arc::ptr_eq(other, &member));
-        }
+        with_membership(|Membership { group, member }| {
+            group.members.lock().retain(|other| !Arc::ptr_eq(other, member));
+        });
     }
 }
 
 /// The current thread's group.
 pub(crate) fn current() -> Option<Arc<OsGroup>> {
-    CURRENT.with_borrow(|current| current.as_ref().map(|current| Arc::clone(&current.group)))
+    with_membership(|current| Arc::clone(&current.group))
 }
 
 pub(crate) fn current_name() -> Option<String> {
-    CURRENT.with_borrow(|current| {
-        let described = |current: &Membership| {
-            format!("{}/{}", current.group.identity.name, current.member.name)
-        };
-        current.as_ref().map(described)
-    })
+    with_membership(|current| format!("{}/{}", current.group.identity.name, current.member.name))
 }
 
 /// What becomes ready when the current thread's group crashes.
 pub(crate) fn death() -> Option<Receiver<Infallible>> {
-    CURRENT.with_borrow(|current| current.as_ref().map(|current| current.group.death.clone()))
+    with_membership(|current| current.group.death.clone())
 }
 
 /// Every call into this crate: a paused group's thread waits here, a crashed one's unwinds.
@@ -165,16 +183,11 @@ pub(crate) fn checkpoint(place: &'static Location<'static>) -> bool {
 }
 
 fn checkpoint_in_group(place: &'static Location<'static>) -> bool {
-    if SECTIONS.get() > 0 {
-        return false;
-    }
-    let is_disturbed = CURRENT.with_borrow(|current| {
-        current.as_ref().is_some_and(|Membership { group, member }| {
-            member.place.set(place);
-            group.disturbed.load(Ordering::Acquire)
-        })
+    let is_disturbed = with_membership(|Membership { group, member }| {
+        member.place.set(place);
+        group.disturbed.load(Ordering::Acquire)
     });
-    is_disturbed && disturb()
+    is_disturbed == Some(true) && disturb()
 }
 
 #[cold]
@@ -190,26 +203,28 @@ fn disturb() -> bool {
 
 /// Whether the current thread's group has crashed.
 pub(crate) fn is_dead() -> bool {
-    CURRENT.with_borrow(|current| {
-        current.as_ref().is_some_and(|current| !current.group.identity.is_alive())
-    })
+    with_membership(|current| !current.group.identity.is_alive()) == Some(true)
 }
 
-/// Waits for a slice of the time, so that a crash is noticed soon. `wait_slice` gives true if its
-/// time ran out. True if all the time did; a slice that ran out before that is a spurious wake-up,
-/// and the caller looks at its condition again: a notification may have come in between.
+/// Waits for a notification, in slices, so that a crash is noticed soon. `wait_slice` gives true if
+/// there was one. False if the time ran out before, and in a destructor of a thread that is being
+/// ended, which waits no more.
 pub(crate) fn wait_on(
     place: &'static Location<'static>,
     timeout: Option<Duration>,
-    wait_slice: impl FnOnce(Duration) -> bool,
+    mut wait_slice: impl FnMut(Duration) -> bool,
 ) -> bool {
     checkpoint(place);
-    if is_dead() {
-        // A destructor of a thread that is being ended: nothing is waited for any more.
-        return true;
+    let begun = Instant::now();
+    loop {
+        let left = timeout.map_or(Duration::MAX, |timeout| timeout.saturating_sub(begun.elapsed()));
+        if is_dead() {
+            return false;
+        }
+        let notified = wait_slice(left.min(LOOK_EVERY));
+        checkpoint(place);
+        if notified || left <= LOOK_EVERY {
+            return notified;
+        }
     }
-    let slice = timeout.map_or(LOOK_EVERY, |timeout| timeout.min(LOOK_EVERY));
-    let ran_out = wait_slice(slice);
-    checkpoint(place);
-    ran_out && timeout == Some(slice)
 }

@@ -2,8 +2,9 @@
 //!
 //! A thread outside every group pays one thread-local read per call. A group's thread also looks
 //! at its group's flags: paused, it waits; crashed, it unwinds. Blocking calls of such threads
-//! notice a crash while they wait: channels and sleeps because they also wait for the group's
-//! death, condition variables because they wake (spuriously, as they may) a few times a second.
+//! notice a crash while they wait: sleeps, selects and sending because they also wait for the
+//! group's death; receiving and condition variables because they look up a few times a second, for
+//! it costs too much there.
 
 pub(crate) mod channel;
 pub(crate) mod group;

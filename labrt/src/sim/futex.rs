@@ -119,6 +119,8 @@ pub(crate) struct Holder {
 pub(crate) struct Object {
     pub(super) waiters: Vec<ThreadId>,
     pub(crate) holder: Option<Holder>,
+    /// Who shares it, once for each time.
+    pub(crate) readers: Vec<Holder>,
     /// The thread whose turn it is to have this lock: see `lock.rs`.
     pub(super) heir: Option<ThreadId>,
 }
@@ -145,6 +147,7 @@ impl Objects {
     fn remove(&mut self, key: Key) {
         let object = &mut self.by_key[key as usize];
         object.holder = None;
+        object.readers.clear();
         self.heirs -= u32::from(object.heir.take().is_some());
         // With waiters left (a leaked thread's), the key is not used again.
         if object.waiters.is_empty() {

@@ -18,9 +18,12 @@ use super::world::{Core, World};
 /// A thread that has waited longer for a lock is overtaken no more.
 const OVERTAKEN_MAX_NS: u64 = 1_000_000;
 
+/// Cycles of more locks than this are told only when nothing else moves any more.
+const CYCLE_MAX: usize = 64;
+
 impl World {
     /// Acquires a lock: `try_acquire` until it gives something, waiting on `id` in between.
-    /// `exclusive` locks record their holder, and a cycle of holders is a deadlock.
+    /// Locks record their holders, and a cycle of holders is a deadlock.
     pub(crate) fn acquire<G>(
         &self,
         id: &ObjectId,
@@ -38,7 +41,7 @@ impl World {
             let key = id.key(self);
             self.note_want(&mut wanted_since);
             if deadline.is_none() {
-                self.refuse_cycle(key, place);
+                self.refuse_cycle(key, what, place);
                 self.raise_if_dying(self.me("a lock"));
             }
             match self.wait(&[key], deadline, what, place, || true) {
@@ -65,7 +68,7 @@ impl World {
         while !(self.is_my_turn(id) && is_free()) {
             let key = id.key(self);
             self.note_want(&mut wanted_since);
-            self.refuse_cycle(key, place);
+            self.refuse_cycle(key, WaitFor::Lock, place);
             self.wait(&[key], None, WaitFor::Lock, place, || true);
         }
     }
@@ -96,28 +99,36 @@ impl World {
         }
     }
 
-    /// The running thread has a lock: records it as the holder (shared ones have no single one).
+    /// The running thread has a lock: records it as the holder, or as one of the readers.
     #[inline]
     pub(crate) fn note_holder(&self, id: &ObjectId, what: WaitFor, at: &'static Location<'static>) {
         let (key, Some(me)) = (id.key(self), self.running()) else { return };
         let mut core = self.core.borrow_mut();
         let was_heir = core.objects.disinherit(key, me);
+        let holder = Holder { thread: me, place: at };
         if what != WaitFor::ReadLock {
-            core.objects.get_mut(key).holder = Some(Holder { thread: me, place: at });
-        } else if was_heir {
+            core.objects.get_mut(key).holder = Some(holder);
+            return;
+        }
+        core.objects.get_mut(key).readers.push(holder);
+        if was_heir {
             // The others were only kept out by this one: they may share the lock.
             core.wake(key, usize::MAX);
         }
     }
 
-    /// A lock was released: it has no holder, and `count` waiters may try again. So may all
+    /// The running thread released a lock: `count` waiters may try again. So may all
     /// observers: they have it and are done before anybody else moves, however many others want it.
     #[inline]
     pub(crate) fn release(&self, id: &ObjectId, count: usize) {
         let Some(key) = id.known(self) else { return };
+        let me = self.running();
         let mut core = self.core.borrow_mut();
         let object = core.objects.get_mut(key);
         object.holder = None;
+        if let Some(mine) = object.readers.iter().position(|reader| Some(reader.thread) == me) {
+            object.readers.swap_remove(mine);
+        }
         // The usual case: nobody wants it.
         if object.heir.is_none() && object.waiters.is_empty() {
             return;
@@ -131,15 +142,16 @@ impl World {
     }
 
     /// Fails the run if waiting for `key` would close a cycle of locks.
-    fn refuse_cycle(&self, key: Key, place: &'static Location<'static>) {
+    fn refuse_cycle(&self, key: Key, what: WaitFor, place: &'static Location<'static>) {
         let me = self.me("a lock");
         let mut core = self.core.borrow_mut();
         if core.threads.get(me).dying {
             return;
         }
-        let Some(cycle) = core.lock_cycle(me, key) else {
+        let mut cycle = Vec::new();
+        if !core.closes_cycle(me, what, key, &mut cycle) {
             return;
-        };
+        }
         let failure = Failure::lock_cycle(&core, me, place, &cycle);
         core.fail(failure);
         core.next = Some(me);
@@ -176,22 +188,39 @@ impl Core {
         }
     }
 
-    /// The threads through which `me`, waiting for `key`, would wait for itself.
-    fn lock_cycle(&self, me: ThreadId, key: Key) -> Option<Vec<(Key, Holder)>> {
-        let mut cycle = Vec::new();
-        let mut key = key;
-        loop {
-            let holder = self.objects.get(key).holder?;
-            cycle.push((key, holder));
+    /// Whether `me`, waiting for `key`, would wait for itself; through whom is then in `path`. A
+    /// writer waits for all readers. (So may a reader behind that writer; but that one gives way
+    /// to observers and to who has waited for longer, and is no holder.)
+    fn closes_cycle(
+        &self,
+        me: ThreadId,
+        what: WaitFor,
+        key: Key,
+        path: &mut Vec<(Key, Holder)>,
+    ) -> bool {
+        let object = self.objects.get(key);
+        let readers = if what == WaitFor::WriteLock { &object.readers[..] } else { &[] };
+        for &holder in object.holder.iter().chain(readers) {
+            path.push((key, holder));
             if holder.thread == me {
-                return Some(cycle);
+                return true;
             }
-            let thread = self.threads.get(holder.thread);
-            let stuck = thread.state == State::Waiting && thread.wait.deadline.is_none();
-            if !stuck || !thread.wait.what.is_lock() || cycle.len() > 1_000 {
-                return None;
+            if let Some((what, key)) = self.lock_waited_for(holder.thread)
+                && path.len() < CYCLE_MAX
+                && self.closes_cycle(me, what, key, path)
+            {
+                return true;
             }
-            key = *thread.keys.first()?;
+            path.pop();
         }
+        false
+    }
+
+    /// The lock for which a thread waits, for however long it takes.
+    fn lock_waited_for(&self, thread: ThreadId) -> Option<(WaitFor, Key)> {
+        let thread = self.threads.get(thread);
+        let what = thread.wait.what;
+        let is_stuck = thread.state == State::Waiting && thread.wait.deadline.is_none();
+        (is_stuck && what.is_lock()).then_some((what, *thread.keys.first()?))
     }
 }

@@ -184,13 +184,13 @@ impl Core {
         let Some(&key) = thread.keys.first() else {
             return String::new();
         };
-        match self.objects.get(key).holder {
-            Some(holder) => {
-                let name = self.thread_name(holder.thread);
-                format!(": #{key}, held by {name} since {}", holder.place)
-            }
-            None => format!(": #{key}"),
-        }
+        let object = self.objects.get(key);
+        let told = |how: &str, holder: &Holder| {
+            format!(", {how} by {} since {}", self.thread_name(holder.thread), holder.place)
+        };
+        let holder = object.holder.iter().map(|holder| told("held", holder));
+        let readers = object.readers.iter().map(|reader| told("read", reader));
+        format!(": #{key}{}", holder.chain(readers).collect::<String>())
     }
 
     pub(crate) fn take_decisions(&mut self) -> Vec<Decision> {

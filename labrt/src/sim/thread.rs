@@ -404,7 +404,10 @@ impl World {
             core.retire(id);
             core.threads.stacks.give_back(fiber.into_stack());
         } else {
-            core.threads.get_mut(id).fiber = Some(fiber);
+            let thread = core.threads.get_mut(id);
+            thread.fiber = Some(fiber);
+            // A panic that it has caught by now.
+            thread.is_unwinding();
         }
     }
 

@@ -1,6 +1,7 @@
 //! Waiting for a condition on what a [`Mutex`](super::Mutex) protects.
 
 use std::panic::Location;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::mutex::{Mutex, MutexGuard};
@@ -15,6 +16,8 @@ use crate::time::{self, Instant};
 pub struct Condvar {
     id: ObjectId,
     inner: parking_lot::Condvar,
+    /// Notifications on OS threads so far.
+    notified: AtomicU64,
 }
 
 /// Whether a wait ended by its time-out.
@@ -31,7 +34,11 @@ impl WaitTimeoutResult {
 impl Condvar {
     /// A condition variable that nobody waits for.
     pub const fn new() -> Self {
-        Self { id: ObjectId::new(), inner: parking_lot::Condvar::new() }
+        Self {
+            id: ObjectId::new(),
+            inner: parking_lot::Condvar::new(),
+            notified: AtomicU64::new(0),
+        }
     }
 
     /// Wakes one of those who wait.
@@ -51,7 +58,10 @@ impl Condvar {
         if let Some(world) = raw::world() {
             world.point(Location::caller());
             self.id.wake(&world, count);
-        } else if count == 1 {
+            return;
+        }
+        self.notified.fetch_add(1, Ordering::Release);
+        if count == 1 {
             self.inner.notify_one();
         } else {
             self.inner.notify_all();
@@ -65,9 +75,7 @@ impl Condvar {
         match raw::mode() {
             Mode::Plain => self.inner.wait(&mut guard.inner),
             Mode::Grouped => {
-                os::group::wait_on(place, None, |slice| {
-                    self.inner.wait_for(&mut guard.inner, slice).timed_out()
-                });
+                self.wait_as_member(guard, None, place);
             }
             Mode::Sim => {
                 self.wait_in_sim(guard, None, place);
@@ -122,9 +130,7 @@ impl Condvar {
         let place = Location::caller();
         WaitTimeoutResult(match raw::mode() {
             Mode::Plain => self.inner.wait_for(&mut guard.inner, timeout).timed_out(),
-            Mode::Grouped => os::group::wait_on(place, Some(timeout), |slice| {
-                self.inner.wait_for(&mut guard.inner, slice).timed_out()
-            }),
+            Mode::Grouped => !self.wait_as_member(guard, Some(timeout), place),
             Mode::Sim => {
                 let woken = self.wait_in_sim(guard, time::sim_deadline(timeout), place);
                 raise_if_dying();
@@ -155,6 +161,21 @@ impl Condvar {
         while condition(&mut **guard) {
             self.wait(guard);
         }
+    }
+
+    /// On a server's OS thread: true if there was a notification.
+    fn wait_as_member<T: ?Sized>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        timeout: Option<Duration>,
+        place: &'static Location<'static>,
+    ) -> bool {
+        let before = self.notified.load(Ordering::Acquire);
+        os::group::wait_on(place, timeout, |slice| {
+            let timed_out = self.inner.wait_for(&mut guard.inner, slice).timed_out();
+            // One that came between two slices found nobody waiting.
+            !timed_out || self.notified.load(Ordering::Acquire) != before
+        })
     }
 
     /// Why the wait ended.

@@ -95,6 +95,9 @@ impl<T: ?Sized> RwLock<T> {
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
         crate::thread::checkpoint();
         let inner = self.inner.try_read()?;
+        if let Some(world) = raw::world() {
+            world.note_holder(&self.id, WaitFor::ReadLock, Location::caller());
+        }
         Some(RwLockReadGuard { inner, _release: self.release() })
     }
 
