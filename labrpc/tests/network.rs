@@ -10,7 +10,7 @@ use labrt::group::Group;
 use labrt::pool::Pool;
 use labrt::sync::Shared;
 use labrt::time::Instant;
-use labrt::{channel, sim, thread};
+use labrt::{channel, logger, sim, thread};
 
 service! {
     /// What the tests call.
@@ -338,6 +338,36 @@ fn a_request_arrives_though_its_sender_has_crashed() {
 }
 
 #[test]
+fn destructors_of_a_crashed_server_send_nothing() {
+    struct Farewell(ClientEnd);
+    impl Drop for Farewell {
+        fn drop(&mut self) {
+            assert_eq!(self.0.call("Echo", "echo", ""), Err::<String, _>(RpcError::Lost));
+            let (pool, then) =
+                (Pool::in_current_group("farewell"), |_, _: Result<String, RpcError>| ());
+            self.0.call_then("Echo", "echo", "", &pool, then);
+            drop(self.0.start::<_, String>("Echo", "echo", &String::new()));
+        }
+    }
+    let body = || {
+        let World { network, server, .. } = world();
+        let (sender, end) = (Group::new("S0", 0, 0), network.client_end(0, 1));
+        let (begun_tx, begun) = channel::bounded(0);
+        let caller = sender.spawn("caller", move || {
+            let _farewell = Farewell(end);
+            begun_tx.send(()).expect("the test waits");
+            thread::sleep(Duration::from_secs(1000));
+        });
+        begun.recv().expect("it begins");
+        sender.crash();
+        assert!(caller.join().is_err());
+        thread::sleep(ms(100));
+        (network.counts().rpcs, server.calls.load(Ordering::Relaxed))
+    };
+    assert_eq!([in_sim(body), body()], [(0, 0), (0, 0)]);
+}
+
+#[test]
 fn mistakes_are_typed_errors_and_no_lost_calls() {
     in_sim(|| {
         let world = world();
@@ -352,6 +382,24 @@ fn mistakes_are_typed_errors_and_no_lost_calls() {
         let reply: Result<(String, u64), RpcError> = end.call("Echo", "echo", "short");
         assert!(matches!(&reply, Err(RpcError::BadReply(_))), "{reply:?}");
     });
+}
+
+#[test]
+fn mistakes_are_logged_with_who_made_them() {
+    logger::init();
+    logger::set_recording(true);
+    let outcome = sim::run(&sim::Config { record: true, ..sim::Config::new(1) }, || {
+        let world = world();
+        let end = world.network.client_end(0, 1);
+        assert!(OtherClient::new(end.clone()).echo(&1).is_err());
+        assert!(end.call::<_, u64>("Echo", "shout", &1u64).is_err());
+        assert!(end.call::<_, String>("Echo", "echo", &200u64).is_err());
+    });
+    let lines: Vec<_> = outcome.events.iter().map(|event| event.text.as_str()).collect();
+    for beginning in ["Other.echo from 0: ", "Echo.shout from 0: ", "Echo.echo from 0: "] {
+        let is_told = lines.iter().any(|line| line.starts_with(beginning));
+        assert!(is_told, "{beginning} is missing in {lines:#?}");
+    }
 }
 
 #[test]
@@ -409,6 +457,37 @@ fn request_delays(faults: impl FnOnce() -> Faults + Send + 'static) -> BTreeMap<
         }
         arrivals.with(std::mem::take)
     })
+}
+
+/// How many copies of each call's request came.
+fn copies(faults: impl Fn() -> Faults + Send + 'static) -> BTreeMap<u64, u32> {
+    in_sim(move || {
+        let world = world();
+        world.network.set_all_faults(&faults());
+        let copies = Arc::new(Shared::new(BTreeMap::new()));
+        let seen = Arc::clone(&copies);
+        world.network.set_hook(move |message| {
+            if message.stage == Stage::Delivered {
+                seen.with(|copies| *copies.entry(message.call).or_default() += 1);
+            }
+        });
+        for _ in 0..200 {
+            let _ = world.echo.echo(&String::new());
+        }
+        thread::sleep(ms(1000));
+        copies.with(std::mem::take)
+    })
+}
+
+#[test]
+fn taking_losses_out_copies_the_same_requests() {
+    let faults = || Faults { duplicate_ppm: 300_000, ..Faults::unreliable() };
+    let with_losses = copies(faults);
+    let without = copies(move || Faults { request_loss_ppm: 0, ..faults() });
+    assert!(with_losses.len() < without.len(), "some requests were lost");
+    assert!(with_losses.values().any(|&copies| copies == 2), "some were copied");
+    let same = with_losses.iter().all(|(call, copies)| without[call] == *copies);
+    assert!(same, "{with_losses:?}\n{without:?}");
 }
 
 #[test]

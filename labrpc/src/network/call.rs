@@ -143,7 +143,8 @@ impl Route {
         Some(answer)
     }
 
-    /// Sends a request; gives the caller back if the network is gone.
+    /// Sends a request; gives the caller back if the network is gone, or if the calling thread's
+    /// server has crashed: the destructors of a server that is no more do not send.
     fn send(
         &self,
         service: Cow<'static, str>,
@@ -152,7 +153,8 @@ impl Route {
         caller: Caller,
     ) -> Result<(), Caller> {
         thread::checkpoint();
-        let Some(network) = self.network.upgrade().map(Network) else { return Err(caller) };
+        let network = self.network.upgrade().map(Network);
+        let Some(network) = network.filter(|_| !thread::is_ending()) else { return Err(caller) };
         let call = Arc::new(Call {
             number: network.number_and_count(self.to, args.len()),
             network,
@@ -219,20 +221,19 @@ impl Call {
         }
     }
 
-    /// Draws what becomes of the request. Every fault has a stream of its own, and a delay is
-    /// drawn for lost requests too: so taking one fault out does not shift the others.
+    /// Draws what becomes of the request. Every fault has a stream of its own, and delays and
+    /// copies are drawn for lost requests too: so taking one fault out does not shift the others.
     fn draw_fate(&self) -> Fate {
         self.network.0.state.with(|state| {
             let unreachable = !state.is_open(self.from, self.to);
             let Link { faults, request_losses, request_delays, copies, .. } =
                 &mut state.links[self.from][self.to];
             let first = request_delays.duration(faults.request_delay.clone());
-            if request_losses.chance(faults.request_loss_ppm) || unreachable {
-                return Fate { delays: [None, None], unreachable };
-            }
             let copied = copies.chance(faults.duplicate_ppm);
             let second = copied.then(|| copies.duration(faults.request_delay.clone()));
-            Fate { delays: [Some(first), second], unreachable }
+            let lost = request_losses.chance(faults.request_loss_ppm) || unreachable;
+            let delays = if lost { [None, None] } else { [Some(first), second] };
+            Fate { delays, unreachable }
         })
     }
 
