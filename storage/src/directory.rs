@@ -24,10 +24,8 @@ impl Directory {
     /// # Errors
     /// If it cannot be made or written to, or if another server has it.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let failed = |error: io::Error| OpenError::io("open", &path.display().to_string(), &error);
-        fs::create_dir_all(path).map_err(failed)?;
-        sync_folder(path.parent().filter(|it| *it != "").unwrap_or(Path::new(".")))
-            .map_err(failed)?;
+        let failed = |error| failed("open", path, &error);
+        Self::make(path)?;
         let file = path.join(LOCK);
         let lock = OpenOptions::new().create(true).write(true).truncate(false).open(&file);
         let lock = lock.map_err(failed)?;
@@ -41,6 +39,27 @@ impl Directory {
             Err(TryLockError::WouldBlock) => Err(OpenError::in_use(&path.display().to_string())),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
+    }
+
+    /// Makes a folder, and those that it would be in, durably; one that is there stays as it is.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn make(path: &Path) -> Result<(), OpenError> {
+        let above = path.parent().filter(|it| *it != "").unwrap_or(Path::new("."));
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Self::make(above)?;
+                fs::create_dir(path).map_err(|error| failed("make", path, &error))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !path.is_dir() => {
+                return Err(failed("make", path, &io::ErrorKind::NotADirectory.into()));
+            }
+            Err(error) if !path.is_dir() => return Err(failed("make", path, &error)),
+            // Whoever made it may have been killed before the next step.
+            _ => {}
+        }
+        sync_folder(above).map_err(|error| failed("sync", above, &error))
     }
 
     /// Whether a server has its data in a folder; not if there is no such folder.
@@ -60,6 +79,10 @@ impl Directory {
     }
 }
 
+fn failed(tried: &'static str, path: &Path, error: &io::Error) -> OpenError {
+    OpenError::io(tried, &path.display().to_string(), error)
+}
+
 fn list(path: &Path) -> io::Result<Vec<String>> {
     let names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name()));
     // A name that is not text is none of ours.
@@ -77,10 +100,6 @@ impl FileSystem for Directory {
 
     fn create(&self, name: &str) -> io::Result<fs::File> {
         fs::File::create(self.file(name))
-    }
-
-    fn open(&self, name: &str) -> io::Result<fs::File> {
-        OpenOptions::new().append(true).open(self.file(name))
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
@@ -117,9 +136,5 @@ impl File for fs::File {
     /// The length is synced too, as it is needed to read the bytes back; times are not.
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.set_len(length)
     }
 }

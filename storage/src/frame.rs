@@ -15,7 +15,7 @@
 //!
 //! # The end of a file
 //! A server that dies leaves a file whose last writes may be missing, or there in part: a *torn
-//! tail*. Nothing in it was ever answered for, and it is cut off. *Damage* looks alike, a frame
+//! tail*. Nothing in it was ever answered for, and it is left out. *Damage* looks alike, a frame
 //! that is not whole, but may be in front of records that were answered for: to cut there would
 //! be to forget them in silence, which is the one thing that a disk must not do. Told apart by:
 //!
@@ -28,8 +28,9 @@
 //!
 //! # Left out
 //! A file that was cut at its end by somebody else, to where a frame ends or inside the last one,
-//! cannot be told from one whose last writes are missing; damage that makes a sector of the last
-//! writes all zeros, neither. Both would need a second place that says how much was durable.
+//! cannot be told from one whose last writes are missing. Neither can damage in the last record
+//! where a sector of it is all zeros, by the damage or because the record itself is so. Both would
+//! need a second place that says how much was durable.
 
 use std::fmt;
 

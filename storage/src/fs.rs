@@ -17,12 +17,6 @@ pub trait FileSystem: Send + Sync + 'static {
     /// If the file system says so, as for all that follows.
     fn create(&self, name: &str) -> io::Result<Self::File>;
 
-    /// Opens a file, to append to it.
-    ///
-    /// # Errors
-    /// See [`FileSystem::create`].
-    fn open(&self, name: &str) -> io::Result<Self::File>;
-
     /// All of a file's bytes.
     ///
     /// # Errors
@@ -71,10 +65,4 @@ pub trait File: Send + Sync + 'static {
     /// If the file system says so; then nobody knows which bytes since the last time are durable,
     /// and to ask again does not tell.
     fn sync(&self) -> io::Result<()>;
-
-    /// Cuts the file to so many bytes.
-    ///
-    /// # Errors
-    /// If the file system says so.
-    fn truncate(&self, length: u64) -> io::Result<()>;
 }

@@ -15,15 +15,18 @@
 //!
 //! N counts *epochs*. Within one, records are appended, and are durable once the file was synced;
 //! whoever waits for that while another waits already shares the next sync (group commit). A new
-//! epoch begins when everything is replaced: a new snapshot, or a journal that is mostly garbage.
+//! epoch begins when everything is replaced: a new snapshot, a journal that is mostly garbage, or
+//! a start.
 //! Its files are written aside, synced, renamed, and the folder is synced, the journal last: with
 //! that file's name the epoch begins, and before it the old one is whole. What the old one leaves
 //! is removed then, or at the next start. So a start reads what is live, and little more.
 //!
 //! # Starting
-//! The newest journal counts. Its torn tail is cut; damage in front of what was durable is refused,
-//! with the file and the place ([`OpenError`]). How the two are told apart is in the module
-//! `frame`. The snapshot is compared with the length and checksum that the journal has of it.
+//! The newest journal counts. Its torn tail is left out; damage in front of what was durable is
+//! refused, with the file and the place ([`OpenError`]). How the two are told apart is in the module
+//! `frame`. The snapshot is compared with the length and checksum that the journal has of it. What
+//! was read begins a new epoch: it may have come from the system's cache alone, of a file whose
+//! sync had failed, and only writing it anew makes sure.
 //!
 //! # A disk that fails
 //! After a write or a sync has failed nobody knows what is on the disk, and asking again does not

@@ -292,41 +292,40 @@ fn first<F: FileSystem>(files: &F) -> io::Result<State<F::File>> {
     Ok(State::new(0, None, file, length, Live::default()))
 }
 
-/// Goes on with what there is.
+/// Goes on with what there is, in a new epoch. What was read may be in the system's cache alone, of
+/// a file whose sync has failed: syncing that once more may succeed and say nothing. Whoever read
+/// it may answer for it, so it is written again.
 fn resume<F: FileSystem>(files: &F, epoch: u64) -> Result<State<F::File>, OpenError> {
     let journal = epoch::read(files, epoch)?;
-    let snapshot = journal.snapshot;
+    let Journal { snapshot, end, length, .. } = journal;
     snapshot.map(|snapshot| snapshot.read(files)).transpose()?;
-    let place = files.path_of(&names::journal(epoch));
-    let file = open_at_end(files, epoch, &journal, &place)
-        .map_err(|error| OpenError::io("write", &place, &error))?;
-    let mut live = Live::default();
-    for (tag, bytes) in journal.records {
-        match tag {
-            Tag::State => live.saved = bytes,
-            _ => live.records_size += bytes.len(),
-        }
+    if end < length {
+        let (place, lost) = (files.path_of(&names::journal(epoch)), length - end);
+        log::warn!(target: "persist", "{place}: left {lost} bytes that a crash left at the end");
     }
-    Ok(State::new(epoch, snapshot, file, journal.end, live))
+    let (live, records) = live(journal.records);
+    let epoch = epoch + 1;
+    let (file, length) = epoch::begin(files, epoch, snapshot, &records)
+        .map_err(|error| OpenError::io("write", &files.path_of(&names::journal(epoch)), &error))?;
+    Ok(State::new(epoch, snapshot, file, length, live))
 }
 
-/// Opens a journal to append to it, behind its last whole record. What was not synced before is
-/// synced now: whoever read it may answer for it.
-fn open_at_end<F: FileSystem>(
-    files: &F,
-    epoch: u64,
-    journal: &Journal,
-    place: &str,
-) -> io::Result<F::File> {
-    let Journal { end, length, .. } = journal;
-    let file = files.open(&names::journal(epoch))?;
-    if end < length {
-        let lost = length - end;
-        log::warn!(target: "persist", "{place}: cut {lost} bytes that a crash left at the end");
-        file.truncate(*end)?;
+/// What counts of a journal, and as records of the next one.
+fn live(records: Vec<(Tag, Vec<u8>)>) -> (Live, Vec<Vec<u8>>) {
+    let (mut live, mut kept) = (Live::default(), Vec::new());
+    for (tag, bytes) in records {
+        match tag {
+            Tag::State => live.saved = bytes,
+            _ => {
+                live.records_size += bytes.len();
+                kept.push(tag.mark(&bytes));
+            }
+        }
     }
-    file.sync()?;
-    Ok(file)
+    if !live.saved.is_empty() {
+        kept.push(Tag::State.mark(&live.saved));
+    }
+    (live, kept)
 }
 
 impl<File> State<File> {

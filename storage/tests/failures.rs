@@ -39,10 +39,6 @@ impl FileSystem for Failing {
         self.file(self.directory.create(name))
     }
 
-    fn open(&self, name: &str) -> io::Result<FailingFile> {
-        self.file(self.directory.open(name))
-    }
-
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         self.directory.read(name)
     }
@@ -84,10 +80,6 @@ impl File for FailingFile {
     fn sync(&self) -> io::Result<()> {
         let_through(&self.1)?;
         self.0.sync()
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.0.truncate(length)
     }
 }
 
@@ -217,10 +209,6 @@ impl FileSystem for Watched {
         Ok(WatchedFile(self.0.create(name)?, self.1.clone(), Arc::clone(&self.2)))
     }
 
-    fn open(&self, name: &str) -> io::Result<WatchedFile> {
-        Ok(WatchedFile(self.0.open(name)?, self.1.clone(), Arc::clone(&self.2)))
-    }
-
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         self.0.read(name)
     }
@@ -255,10 +243,6 @@ impl File for WatchedFile {
         self.2.fetch_add(1, Ordering::Relaxed);
         self.1.recv().expect("the test still runs");
         self.0.sync()
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.0.truncate(length)
     }
 }
 

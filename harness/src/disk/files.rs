@@ -97,13 +97,6 @@ impl Files {
         self.with(id, |file| file.bytes.extend_from_slice(bytes));
     }
 
-    pub(super) fn truncate(&mut self, id: FileId, length: usize) {
-        self.with(id, |file| {
-            file.bytes.truncate(length);
-            file.synced = file.synced.min(length);
-        });
-    }
-
     pub(super) fn sync(&mut self, id: FileId) {
         self.with(id, |file| file.synced = file.bytes.len());
     }

@@ -90,11 +90,6 @@ impl FileSystem for Mount {
         Ok(self.open_file(id, name))
     }
 
-    fn open(&self, name: &str) -> io::Result<OpenFile> {
-        let id = self.platter.state.with(|state| state.files.id(name))?;
-        Ok(self.open_file(id, name))
-    }
-
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         self.platter.state.with(|state| Ok(state.files.read(state.files.id(name)?)))
     }
@@ -127,11 +122,5 @@ impl File for OpenFile {
 
     fn sync(&self) -> io::Result<()> {
         self.mount.sync(Some(self.id), &self.name)
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        // A file in memory has no more bytes than that.
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        self.mount.changed(|state| state.files.truncate(self.id, length))
     }
 }

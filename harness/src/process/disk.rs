@@ -111,10 +111,6 @@ impl FileSystem for Folder {
         self.directory.create(name).map(|file| self.with_trouble(file))
     }
 
-    fn open(&self, name: &str) -> io::Result<OpenFile> {
-        self.directory.open(name).map(|file| self.with_trouble(file))
-    }
-
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         self.directory.read(name)
     }
@@ -147,9 +143,5 @@ impl storage::File for OpenFile {
 
     fn sync(&self) -> io::Result<()> {
         self.trouble.sync(|| self.file.sync())
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.file.truncate(length)
     }
 }
