@@ -1,7 +1,8 @@
 //! The service as processes: what a person at a shell may expect of it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -15,8 +16,18 @@ use tempfile::TempDir;
 const TIMEOUT_S: &str = "60";
 
 fn kvraft(arguments: &[&str], folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kvraft"));
+    let mut command = bound_to_us(env!("CARGO_BIN_EXE_kvraft"));
     command.args(arguments).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// Runs a program so that it ends with the test, whatever ends that.
+fn bound_to_us(program: &str) -> Command {
+    if !cfg!(target_os = "linux") {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", program]);
     command
 }
 
@@ -240,39 +251,99 @@ fn a_server_whose_thread_panics_ends_and_says_so() {
     assert!(!output.status.success() && text(&output).contains(sentence), "{}", text(&output));
 }
 
+/// The only server of a service, which a shell starts.
+struct Alone {
+    folder: TempDir,
+    address: String,
+}
+
+impl Alone {
+    fn new() -> Self {
+        Self { folder: folder(), address: free_address().to_string() }
+    }
+
+    /// Starts it. The shell does `first`, and with it the rights of root are gone from what it
+    /// starts: they would open any file.
+    fn serve(&self, first: &str) -> Child {
+        let peers = &self.address;
+        let script = format!(
+            "{first}
+             [ $(id -u) != 0 ] || as='setpriv --inh-caps=-all --bounding-set=-all'
+             exec $as \"$0\" serve --id 0 --peers {peers} --data d"
+        );
+        let mut command = bound_to_us("bash");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_kvraft")]).current_dir(&self.folder);
+        command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it can be started")
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let to = ["--servers", &self.address, "--timeout", "5"];
+        let mut command = kvraft(&[arguments, &to].concat(), self.folder.path());
+        command.output().expect("it can be started")
+    }
+
+    /// Puts values until the server has ended by itself, and returns how many were acknowledged.
+    /// After the first it calls `spoil`.
+    fn put_until_it_ends(&self, mut server: Child, value: &str, spoil: impl FnOnce()) -> usize {
+        let mut spoil = Some(spoil);
+        let mut acknowledged = 0;
+        while server.try_wait().expect("it was started").is_none() {
+            let put = self.run(&["put", &format!("k{acknowledged}"), value]);
+            acknowledged += usize::from(put.status.success());
+            assert!(acknowledged < 200, "it goes on though its disk fails");
+            if acknowledged > 0 {
+                spoil.take().into_iter().for_each(|spoil| spoil());
+            }
+        }
+        let sentence = "error: S0 has stopped: its disk, d, has failed. What it acknowledged \
+                        before is there";
+        says(server, sentence);
+        acknowledged
+    }
+
+    /// Starts it once more and expects what was acknowledged.
+    fn assert_kept(&self, acknowledged: usize, value: &str) {
+        let mut again = self.serve("");
+        for number in 0..acknowledged {
+            let got = self.run(&["get", &format!("k{number}")]);
+            assert_eq!(text(&got).trim_end(), value, "k{number} was acknowledged");
+        }
+        again.kill().and_then(|()| again.wait()).expect("it runs");
+    }
+}
+
+/// Expects that it ends as something that failed, with this sentence.
+fn says(server: Child, sentence: &str) {
+    let output = server.wait_with_output().expect("it was started");
+    assert!(!output.status.success() && text(&output).contains(sentence), "{}", text(&output));
+}
+
 /// The disk takes no more than so many kilobytes in a file: as when it is full, a write fails. (The
 /// signal that comes with that limit is ignored.)
 #[test]
 fn a_server_whose_disk_is_full_ends_and_says_so_and_what_it_acknowledged_is_there() {
-    let (folder, address) = (folder(), free_address().to_string());
-    let serve = |limit: &str| {
-        let script =
-            format!("trap '' XFSZ; {limit} exec \"$0\" serve --id 0 --peers {address} --data d");
-        let mut command = Command::new("bash");
-        command.args(["-c", &script, env!("CARGO_BIN_EXE_kvraft")]).current_dir(folder.path());
-        command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it can be started")
-    };
-    let run = |arguments: &[&str]| {
-        let to = ["--servers", &address, "--timeout", "5"];
-        kvraft(&[arguments, &to].concat(), folder.path()).output().expect("it can be started")
-    };
+    let alone = Alone::new();
     let value = "v".repeat(20_000);
-    let mut full = serve("ulimit -f 64;");
-    let mut acknowledged = 0;
-    while full.try_wait().expect("it was started").is_none() {
-        let put = run(&["put", &format!("k{acknowledged}"), &value]);
-        acknowledged += usize::from(put.status.success());
-    }
-    let output = full.wait_with_output().expect("it has ended");
-    let sentence = "error: S0 has stopped: its disk, d, has failed. What it acknowledged before is";
-    assert!(!output.status.success() && text(&output).contains(sentence), "{}", text(&output));
+    let full = alone.serve("trap '' XFSZ; ulimit -f 64");
+    let acknowledged = alone.put_until_it_ends(full, &value, || {});
     assert!((1..4).contains(&acknowledged), "{acknowledged} of 20 kB went into 64 kB");
-    let mut again = serve("");
-    for number in 0..acknowledged {
-        let got = run(&["get", &format!("k{number}")]);
-        assert_eq!(text(&got).trim_end(), value, "k{number} was acknowledged");
-    }
-    again.kill().and_then(|()| again.wait()).expect("it runs");
+    alone.assert_kept(acknowledged, &value);
+}
+
+/// What it writes to an open file goes on; the next file it wants to begin, it may not.
+#[test]
+fn a_server_that_may_not_make_files_ends_and_says_so_and_what_it_acknowledged_is_there() {
+    let alone = Alone::new();
+    let value = "v".repeat(100_000);
+    let data = alone.folder.path().join("d");
+    let permit = |mode| fs::set_permissions(&data, Permissions::from_mode(mode));
+    let server = alone.serve("");
+    let forbid = || permit(0o500).expect("it is ours");
+    let acknowledged = alone.put_until_it_ends(server, &value, forbid);
+    permit(0o000).expect("it is ours");
+    says(alone.serve(""), "error: cannot open d: Permission denied");
+    permit(0o700).expect("it is ours");
+    alone.assert_kept(acknowledged, &value);
 }
 
 fn free_address() -> SocketAddr {
@@ -289,6 +360,10 @@ fn a_second_cluster_in_the_folder_is_refused_and_the_first_goes_on() {
     let sentence =
         "error: a cluster runs in kvraft-data already: stop it (Ctrl-C), or name another";
     assert!(!output.status.success() && text(&output).contains(sentence), "{}", text(&output));
+    let serve = ["serve", "--id", "0", "--peers", "127.0.0.1:0", "--data", "kvraft-data/s0"];
+    let output = kvraft(&serve, folder.path()).output().expect("it can be started");
+    let sentence = "error: kvraft-data/s0 is in use by another server that still runs";
+    assert!(!output.status.success() && text(&output).contains(sentence), "{}", text(&output));
     assert_eq!(cluster.run(&["get", "x"]), "1");
 }
 
@@ -299,12 +374,18 @@ fn bad_input_is_refused_with_what_to_do() {
     let port = taken.local_addr().expect("it has an address").port().to_string();
     let peers = format!("127.0.0.1:{port}");
     fs::write(folder.path().join("file"), b"").expect("it can be written");
+    fs::create_dir(folder.path().join("torn")).expect("it can be made");
+    fs::write(folder.path().join("torn/addresses"), b"").expect("it can be written");
     for (arguments, sentence) in [
         (&["get", "x"][..], "there is no cluster in kvraft-data: start one there (kvraft cluster)"),
         (&["cluster", "--port", &port], "is not free: "),
         (&["serve", "--id", "3", "--peers", &peers, "--data", "d"], "no server 3 among 1 peers"),
         (&["serve", "--id", "0", "--peers", &peers, "--data", "d"], "S0 cannot serve on 127.0.0.1"),
-        (&["serve", "--id", "0", "--peers", &peers, "--data", "file"], "cannot open file: "),
+        (
+            &["serve", "--id", "0", "--peers", &peers, "--data", "file"],
+            "cannot make file: not a directory",
+        ),
+        (&["cluster", "--data", "torn"], "torn/addresses is not a list of addresses: it must have"),
         (&["get", "x", "--servers", "nowhere"], "invalid socket address"),
         (
             &["put", "x", "1", "--timeout", "1", "--servers", "127.0.0.1:1,127.0.0.1:2"],

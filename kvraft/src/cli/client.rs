@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use contract::{Clerk as _, ClerkError};
 use kvraft::KvClerk;
 use labrpc::tcp::{Client, Options};
-use labrt::channel;
-use labrt::thread;
-use labrt::time::Duration;
+use labrt::channel::{self, Receiver, RecvTimeoutError};
+use labrt::thread::{self, JoinHandle};
+use labrt::time::{Duration, Instant};
 
 use super::{HealthClient, ServerHealth, complain, say};
 use crate::Outcome;
@@ -69,6 +69,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// What is said of a write that was not answered.
 const WRITE_IN_DOUBT: &str = ". Whether the operation takes effect is unknown";
 
+/// To end the session takes a round trip and a sync.
+const CLOSE_TIME: Duration = Duration::from_millis(500);
+
 /// A server is asked how it is, and not for longer than this.
 const STATUS_TIME: Duration = Duration::from_secs(1);
 
@@ -92,10 +95,9 @@ impl Servers {
             addresses.iter().map(|&address| Client::new(address, &Options::default())).collect();
         let mut clerk = KvClerk::make(clients.iter().map(Client::end).collect());
         let (tell, answers) = channel::bounded(1);
-        thread::spawn(move || {
-            let answer = operation(&mut clerk);
+        let closes = thread::spawn(move || {
+            let _ = tell.send(operation(&mut clerk));
             clerk.close();
-            let _ = tell.send(answer);
         });
         let reached = || {
             let reached = clients.iter().filter(|client| client.is_connected()).count();
@@ -105,16 +107,33 @@ impl Servers {
             )
         };
         let limit = Duration::from_secs(self.timeout);
-        let soon = answers.recv_timeout(SILENCE_MAX.min(limit));
-        let answer = soon.or_else(|timeout| {
-            let rest = limit.checked_sub(SILENCE_MAX).filter(|rest| !rest.is_zero());
-            let rest = rest.ok_or(timeout)?;
-            complain(&format_args!("no answer yet: {}; {} s more", reached(), rest.as_secs()));
-            answers.recv_timeout(rest)
-        });
-        let answer = answer
+        let answer = wait_for(&answers, limit, reached)
             .map_err(|_| format!("no answer within {} s; {}{in_doubt}", self.timeout, reached()))?;
+        wait_a_little(&closes);
         answer.map_err(|error| error.to_string())
+    }
+}
+
+/// Waits for the answer; if it takes long, a person is told for what.
+fn wait_for<T>(
+    answers: &Receiver<T>,
+    limit: Duration,
+    reached: impl Fn() -> String,
+) -> Result<T, RecvTimeoutError> {
+    answers.recv_timeout(SILENCE_MAX.min(limit)).or_else(|timeout| {
+        let rest = limit.checked_sub(SILENCE_MAX).filter(|rest| !rest.is_zero());
+        let rest = rest.ok_or(timeout)?;
+        complain(&format_args!("no answer yet: {}; {} s more", reached(), rest.as_secs()));
+        answers.recv_timeout(rest)
+    })
+}
+
+/// A clerk that leaves says so, and its session is over. If nobody hears it now, it is forgotten
+/// when there are many: the operation has been answered either way.
+fn wait_a_little(closes: &JoinHandle<()>) {
+    let begun = Instant::now();
+    while !closes.is_finished() && begun.elapsed() < CLOSE_TIME {
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -1,14 +1,16 @@
 //! A cluster on this machine: a process for each server.
 
 use std::env;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use labrt::channel::{self, Receiver};
 use labrt::thread;
 use labrt::time::{Duration, Instant};
+use rustix::process::Signal;
 use storage::Directory;
 
 use super::{complain, say};
@@ -43,10 +45,9 @@ const ENDS_WITHIN: Duration = Duration::from_secs(3);
 pub(crate) fn run(args: &Args) -> Outcome {
     let data = &args.data;
     let cannot = |error| format!("{} cannot be used: {error}", data.display());
-    fs::create_dir_all(data).map_err(cannot)?;
+    Directory::make(data).map_err(|error| error.to_string())?;
     let _lock = lock(data)?;
-    check_size(data, args.nodes)?;
-    check_folders(data)?;
+    check_members(data, args.nodes)?;
     let addresses = addresses(args)?;
     let (tell, stop) = channel::bounded(1);
     let caught = ctrlc::set_handler(move || {
@@ -58,7 +59,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
         servers.push(Server::start(id, &addresses, data)?);
     }
     // Once the cluster is in the book, a server without data has lost it.
-    wait_for_data(&mut servers, data);
+    if !wait_for_data(&mut servers, data, &stop) {
+        return end(&mut servers);
+    }
     address_book::write(data, &addresses).map_err(cannot)?;
     say(&format_args!(
         "{} servers, data in {}; Ctrl-C stops them",
@@ -83,19 +86,19 @@ fn lock(data: &Path) -> Result<File, String> {
     }
 }
 
-/// Servers that were members stay members: a cluster does not change its size by being started
-/// anew.
-fn check_size(data: &Path, nodes: u16) -> Outcome {
-    let Ok(before) = address_book::read(data) else { return Ok(()) };
-    match before.len() == usize::from(nodes) {
-        true => Ok(()),
-        false => Err(format!(
+/// Servers that were members stay members, with what they know: a cluster does not change its size
+/// by being started anew.
+fn check_members(data: &Path, nodes: u16) -> Outcome {
+    let Some(before) = address_book::find(data)? else { return Ok(()) };
+    if before.len() != usize::from(nodes) {
+        return Err(format!(
             "{} is a cluster of {}: start it with --nodes {}, or name another folder (--data)",
             data.display(),
             before.len(),
             before.len()
-        )),
+        ));
     }
+    (0..before.len()).try_for_each(|id| check_folder(data, id))
 }
 
 fn folder_of(data: &Path, id: usize) -> PathBuf {
@@ -104,11 +107,6 @@ fn folder_of(data: &Path, id: usize) -> PathBuf {
 
 /// A server that has lost its disk has forgotten for whom it voted and what it acknowledged: under
 /// its old number it could help to elect a leader that lacks what is committed.
-fn check_folders(data: &Path) -> Outcome {
-    let Ok(before) = address_book::read(data) else { return Ok(()) };
-    (0..before.len()).try_for_each(|id| check_folder(data, id))
-}
-
 fn check_folder(data: &Path, id: usize) -> Outcome {
     let folder = folder_of(data, id);
     match Directory::has_data(&folder) {
@@ -123,16 +121,18 @@ fn check_folder(data: &Path, id: usize) -> Outcome {
     }
 }
 
-/// Waits until each server that runs has data to lose.
-fn wait_for_data(servers: &mut [Server], data: &Path) {
-    for (id, server) in servers.iter_mut().enumerate() {
+/// Waits until each server that runs has data to lose; false if somebody wants an end before.
+fn wait_for_data(servers: &mut [Server], data: &Path, stop: &Receiver<()>) -> bool {
+    servers.iter_mut().enumerate().all(|(id, server)| {
         let folder = folder_of(data, id);
-        while !Directory::has_data(&folder).unwrap_or(false)
-            && matches!(server.0.try_wait(), Ok(None))
-        {
-            thread::sleep(LOOK_FOR_DATA_EVERY);
+        let has_data = || Directory::has_data(&folder).unwrap_or(false);
+        while !has_data() && server.ended().is_none() {
+            if stop.recv_timeout(LOOK_FOR_DATA_EVERY).is_ok() {
+                return false;
+            }
         }
-    }
+        true
+    })
 }
 
 /// Free ones, or those that were asked for.
@@ -167,15 +167,19 @@ impl Server {
         // It ends when this pipe does: with us, however we end. A Ctrl-C is for us alone, who tell
         // it.
         command.stdin(Stdio::piped());
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        command.spawn().map(Self).map_err(cannot)
+        command.process_group(0).spawn().map(Self).map_err(cannot)
+    }
+
+    /// How it has ended, if it has.
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().ok().flatten()
     }
 
     /// Ends it as Ctrl-C would; or, if it does not hear of that, as nothing can be prevented from.
     fn stop(mut self) {
         drop(self.0.stdin.take());
         let asked = Instant::now();
-        while matches!(self.0.try_wait(), Ok(None)) && asked.elapsed() < ENDS_WITHIN {
+        while self.ended().is_none() && asked.elapsed() < ENDS_WITHIN {
             thread::sleep(LOOK_EVERY);
         }
         let _ = self.0.kill();
@@ -194,8 +198,9 @@ fn supervise(
     let mut failed = Vec::new();
     while stop.recv_timeout(LOOK_EVERY).is_err() {
         for id in 0..servers.len() {
-            let ended = servers[id].0.try_wait().ok().flatten();
-            let Some(status) = ended.filter(|_| !failed.contains(&id)) else { continue };
+            let Some(status) = servers[id].ended().filter(|_| !failed.contains(&id)) else {
+                continue;
+            };
             if let Err(sentence) = check_may_come_back(data, id, status) {
                 complain(&sentence);
                 failed.push(id);
@@ -214,11 +219,15 @@ fn supervise(
     end(servers)
 }
 
+/// The signals that a process gets for what it does itself.
+const FAULTS: [Signal; 5] = [Signal::ABORT, Signal::SEGV, Signal::BUS, Signal::ILL, Signal::FPE];
+
 /// A server that ended by itself has had a reason, and one that was killed may have lost its data.
 fn check_may_come_back(data: &Path, id: usize, status: ExitStatus) -> Outcome {
-    match status.code() {
-        Some(_) => Err(format!("S{id} has ended ({status}) and stays away")),
-        None => check_folder(data, id),
+    let is_fault = |signal| FAULTS.iter().any(|fault| fault.as_raw() == signal);
+    match status.signal().filter(|&signal| !is_fault(signal)) {
+        None => Err(format!("S{id} has ended ({status}) and stays away")),
+        Some(_) => check_folder(data, id),
     }
 }
 
