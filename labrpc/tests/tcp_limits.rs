@@ -177,8 +177,8 @@ fn connections_beyond_the_limit_are_closed_at_once() {
     let (_client, echo) = world.client();
     assert_eq!(echo.echo(&"first".into()), Ok("first".into()));
     let mut second = world.raw();
-    second.write(&frame(Kind::Ping, 0, &[]));
-    assert_eq!(second.read().expect("it is served").kind, Kind::Pong);
+    second.write(&request(1, "echo", &"second"));
+    assert_eq!(second.read().expect("it is served").call, 1);
     let mut third = world.raw();
     assert_eq!(third.read(), None);
     expect_warning(third.address(), "2 connections are open, and no more may be");
@@ -202,6 +202,21 @@ fn connections_that_say_nothing_keep_nobody_out() {
     assert_eq!(echo.echo(&"on".into()), Ok("on".into()));
     expect_warning(silent[0].address(), "3 connections are open, and no more may be");
     assert_eq!(world.server.connections(), 3);
+}
+
+#[test]
+fn connections_that_ask_for_nothing_but_signs_of_life_keep_nobody_out() {
+    let world = World::new(&Limits { connections: 2, ..Limits::default() });
+    let (_client, echo) = world.client();
+    assert_eq!(echo.echo(&"first".into()), Ok("first".into()));
+    let mut pings = world.raw();
+    pings.write(&frame(Kind::Ping, 0, &[]));
+    assert_eq!(pings.read().expect("it is served").kind, Kind::Pong);
+    let mut new = world.raw();
+    new.write(&request(1, "echo", &"in"));
+    assert_eq!(new.read().expect("it is served").call, 1);
+    assert_eq!(pings.read(), None, "its place is another's");
+    assert_eq!(echo.echo(&"on".into()), Ok("on".into()));
 }
 
 #[test]

@@ -21,7 +21,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use labgob::DecodeError;
@@ -168,8 +168,10 @@ pub(super) struct Connection {
     peer: SocketAddr,
     limits: Limits,
     outbox: Shared<Outbox>,
-    /// Whether a whole frame has ever come.
-    has_spoken: AtomicBool,
+    opened: Instant,
+    /// When its last request came: how many milliseconds after it was opened, and one more; 0 if
+    /// there was none.
+    last_request: AtomicU64,
     pool: Pool,
 }
 
@@ -187,8 +189,8 @@ impl Connection {
         // Zero would mean for ever.
         socket.set_write_timeout(Some(limits.write_time.max(Duration::from_millis(1))))?;
         let (limits, pool) = (limits.clone(), pool.clone());
-        let (outbox, has_spoken) = (Shared::default(), AtomicBool::new(false));
-        Ok(Arc::new(Self { socket, peer, limits, outbox, has_spoken, pool }))
+        let (outbox, opened, last_request) = (Shared::default(), Instant::now(), AtomicU64::new(0));
+        Ok(Arc::new(Self { socket, peer, limits, outbox, opened, last_request, pool }))
     }
 
     pub(super) fn peer(&self) -> SocketAddr {
@@ -199,8 +201,22 @@ impl Connection {
         &self.limits
     }
 
-    pub(super) fn has_spoken(&self) -> bool {
-        self.has_spoken.load(Ordering::Relaxed)
+    /// Requests have come.
+    pub(super) fn note_request(&self) {
+        self.last_request.store(self.age() + 1, Ordering::Relaxed);
+    }
+
+    /// How long ago the last request came; for ever, if none has.
+    pub(super) fn idle_for(&self) -> Duration {
+        match self.last_request.load(Ordering::Relaxed) {
+            0 => Duration::MAX,
+            after => Duration::from_millis((self.age() + 1).saturating_sub(after)),
+        }
+    }
+
+    /// In milliseconds.
+    fn age(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -335,8 +351,6 @@ impl Reader {
         splitter.filled(count);
         let mut frames = 0;
         while let Some(frame) = splitter.next_frame()? {
-            // Before it can be answered: who has had an answer is not silent.
-            connection.has_spoken.store(true, Ordering::Relaxed);
             receiver.take(frame)?;
             frames += 1;
         }

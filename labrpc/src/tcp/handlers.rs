@@ -317,6 +317,8 @@ impl Receiver for Requests<'_> {
             return;
         }
         let handlers = self.handlers;
+        // Before any is answered: who has had an answer is not idle.
+        handlers.connection.note_request();
         let excess = handlers.add(std::mem::take(&mut self.batch));
         for job in &excess {
             handlers.leave(job.call, Err(RpcError::Lost));

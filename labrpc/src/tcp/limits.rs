@@ -26,8 +26,8 @@ pub struct Limits {
     /// longer. Beyond, calls are lost at once, and a server closes the connection. Default: 16 MiB.
     pub buffered_bytes: usize,
     /// Connections of one server at a time. Each holds a thread and a file descriptor. If there are
-    /// so many, a new one takes the place of one that has not said anything yet; if all have, it
-    /// is closed at once. Default: 256, far more than a cluster and its clients need, and far
+    /// so many, a new one takes the place of one that has never asked for anything, or not for
+    /// `idle_time`; if all have, it is closed at once. Default: 256, far more than a cluster and its clients need, and far
     /// below the 1,024 files that a process may have open.
     pub connections: usize,
     /// After so long without a byte a connection is closed: its peer may have lost its power. A

@@ -1,5 +1,6 @@
 //! The serving end: a listener, and the connections it accepted.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -194,7 +195,7 @@ impl Host {
     fn register(self: &Arc<Self>, connection: &Arc<Connection>) -> Option<Registered> {
         let limit = self.limits.connections;
         let (number, gone) = self.connections.with(|connections| {
-            let gone = connections.make_room(limit);
+            let gone = connections.make_room(&self.limits);
             (connections.enter(connection, limit), gone)
         });
         if let Some(gone) = gone {
@@ -205,14 +206,14 @@ impl Host {
 }
 
 impl Connections {
-    /// If there are too many, takes the oldest out that has not said anything yet: who connects and
-    /// is silent, many times over, must not keep out those who have something to say.
-    fn make_room(&mut self, limit: usize) -> Option<Arc<Connection>> {
-        if self.open.len() < limit {
+    /// If there are too many, takes out one that asks for nothing: who connects many times over and
+    /// is silent, or just gives signs of life, must not keep out those who have something to ask.
+    fn make_room(&mut self, limits: &Limits) -> Option<Arc<Connection>> {
+        if self.open.len() < limits.connections {
             return None;
         }
-        let silent = self.open.iter().find(|(_, open)| !open.connection.has_spoken());
-        let number = *silent?.0;
+        let idle = self.open.iter().map(|(number, open)| (*number, open.connection.idle_for()));
+        let number = gives_way(idle, limits.idle_time)?;
         self.take_out(number)
     }
 
@@ -249,6 +250,13 @@ impl Connections {
     }
 }
 
+/// Of connections by number and for how long each has asked for nothing: the one for which that is
+/// the longest, and `at_least` so long; the oldest of those that have never asked.
+fn gives_way(idle: impl Iterator<Item = (u64, Duration)>, at_least: Duration) -> Option<u64> {
+    let longest = idle.max_by_key(|&(number, idle_for)| (idle_for, Reverse(number)));
+    longest.filter(|(_, idle_for)| *idle_for >= at_least).map(|(number, _)| number)
+}
+
 /// A connection among the open ones. When nobody reads it any more, it is closed and taken out.
 pub(super) struct Registered {
     host: Arc<Host>,
@@ -281,5 +289,19 @@ impl Drop for Registered {
         if let Some(connection) = connection {
             connection.close(&Reason::Abandoned);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_asked_for_nothing_for_the_longest_gives_way_if_that_is_long() {
+        let (second, never) = (Duration::from_secs(1), Duration::MAX);
+        let choose = |idle: &[(u64, Duration)]| gives_way(idle.iter().copied(), second * 30);
+        assert_eq!(choose(&[(1, second), (2, second * 29)]), None);
+        assert_eq!(choose(&[(1, second * 31), (2, second * 30), (3, second)]), Some(1));
+        assert_eq!(choose(&[(1, second * 99), (2, never), (3, never)]), Some(2));
     }
 }
