@@ -1,8 +1,10 @@
 //! A table of tests that misbehave, each in its own way: what the runner's own tests run.
 
-use std::hint::black_box;
+use std::hint::{black_box, spin_loop};
+use std::panic::catch_unwind;
 use std::process::{ExitCode, abort, exit};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use contract::{ApplyMsg, Disk, RaftNode};
@@ -71,11 +73,35 @@ const CASES: &[TestCase] = &[
             thread::sleep(Duration::from_secs(1));
         }
     }),
+    case("spins_0X", |_| {
+        loop {
+            spin_loop();
+        }
+    }),
+    case("waits_outside_0X", |_| wait_outside()),
+    case("counts_0X", |_| {
+        static RUNS: AtomicU64 = AtomicU64::new(0);
+        thread::sleep(Duration::from_nanos(RUNS.fetch_add(1, Ordering::Relaxed)));
+    }),
+    case("leaks_0X", |_| {
+        thread::spawn(|| {
+            loop {
+                // Whoever catches all panics is not ended by one.
+                let _ = catch_unwind(|| thread::sleep(Duration::from_secs(1)));
+            }
+        });
+        thread::sleep(Duration::from_secs(3));
+    }),
     case("only_in_sim_0X", |_| ()).only_in_sim("it is about virtual time"),
     TestCase::ours_kv("not_here_0K", 1, KvSetup { clients: 1, max_raft_state: None }, |_| ())
         .claims("nothing", "nowhere")
         .worth(1),
 ];
+
+#[expect(clippy::disallowed_methods, reason = "what is not to be used is used")]
+fn wait_outside() {
+    std::thread::sleep(Duration::from_secs(1_000));
+}
 
 /// Recursion that no compiler can turn into a loop.
 fn descend(depth: u64) -> u64 {

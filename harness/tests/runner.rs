@@ -23,11 +23,11 @@ fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (String, Option<i32>) 
 fn a_test_that_misbehaves_costs_itself_alone() {
     let (text, status) = run(&[], &[]);
     assert_eq!(status, Some(1), "{text}");
-    for passed in ["passes_0X", "only_in_sim_0X", "unrecorded_0X"] {
+    for passed in ["passes_0X", "only_in_sim_0X", "unrecorded_0X", "counts_0X", "leaks_0X"] {
         let line = text.lines().find(|line| line.starts_with(&format!("test {passed}")));
         assert!(line.is_some_and(|line| line.contains("... ok")), "{passed}: {line:?}");
     }
-    assert!(text.contains("test result: FAILED. 3 passed; 8 failed; 0 ignored"), "{text}");
+    assert!(text.contains("test result: FAILED. 5 passed; 10 failed; 0 ignored"), "{text}");
     for said in [
         "FAIL panics_0X · sim random-walk · seed 0 · 0.001 s · this is what went wrong",
         "FAIL aborts_0X · sim random-walk · seed 0 · 0.000 s · the test's process aborted",
@@ -38,6 +38,11 @@ fn a_test_that_misbehaves_costs_itself_alone() {
         "deadlock: test/main locks #",
         "FAIL runs_for_ever_0X · sim random-walk · seed 0 · 120",
         "livelock: the limit of virtual time is reached",
+        "FAIL spins_0X · sim random-walk · seed 0 · 0.001 s · busy loop: 10 s of CPU time without",
+        "replay   LAB_SEED=0 cargo test -p harness spins_0X -- --exact  (replayed: same failure)",
+        "FAIL waits_outside_0X · sim random-walk · seed 0 · 0.001 s · a std lock, real sleep or IO",
+        "replay   LAB_SEED=0 cargo test -p harness waits_outside_0X -- --exact  (replayed: same",
+        "9 seeds, 9 threads leaked, the first: test/thread-",
     ] {
         assert!(text.contains(said), "{said:?} is missing in\n{text}");
     }
@@ -71,6 +76,17 @@ fn seeds_that_pass_pass_and_one_seed_is_exactly_that_one() {
 }
 
 #[test]
+fn what_decides_otherwise_in_a_new_process_is_told_by_the_self_check() {
+    let check = [("LAB_CHECK", "determinism"), ("LAB_SEEDS", "2")];
+    let (text, status) = run(&["counts_0X"], &check);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("two runs of the same seed part after "), "{text}");
+    assert!(text.contains("· not deterministic: two runs of one seed differ"), "{text}");
+    let (text, status) = run(&["passes_0X"], &check);
+    assert_eq!(status, Some(0), "{text}");
+}
+
+#[test]
 fn a_run_is_recorded_only_for_a_log_that_was_asked_for() {
     let (text, status) = run(&["unrecorded"], &[]);
     assert_eq!(status, Some(0), "{text}");
@@ -91,7 +107,7 @@ fn a_filter_that_matches_nothing_is_an_error_that_lists_the_tests() {
     // A name without a part may be a unit test's of the same crate.
     let (text, status) = run(&["some_unit_test"], &[]);
     assert_eq!(status, Some(0), "{text}");
-    assert!(text.contains("0 passed; 0 failed; 0 ignored; 0 measured; 11 filtered out"), "{text}");
+    assert!(text.contains("0 passed; 0 failed; 0 ignored; 0 measured; 15 filtered out"), "{text}");
     let note =
         "note: no graded test matches \"some_unit_test\"; cargo test -- --list has their names";
     assert!(text.contains(note), "{text}");
@@ -120,7 +136,7 @@ fn a_bad_setting_is_refused_with_a_sentence() {
 fn exact_skip_and_list_are_those_of_libtest() {
     let (text, status) = run(&["passes_0X", "--exact"], &[]);
     assert_eq!(status, Some(0), "{text}");
-    assert!(text.contains("1 passed; 0 failed; 0 ignored; 0 measured; 10 filtered out"), "{text}");
+    assert!(text.contains("1 passed; 0 failed; 0 ignored; 0 measured; 14 filtered out"), "{text}");
     let (text, _) = run(&["s_0X", "--skip", "passes"], &[]);
     assert!(text.contains("test aborts_0X") && !text.contains("test passes_0X"), "{text}");
     let (text, status) = run(&["passes_0X", "--test-threads", "0"], &[]);

@@ -24,7 +24,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(120);
 const STRAGGLER_LIMIT: Duration = Duration::from_secs(5);
 
 /// The message of a run that another one of its seed does not agree with.
-pub(super) const NOT_DETERMINISTIC: &str = "not deterministic: two runs of one seed part";
+pub(super) const NOT_DETERMINISTIC: &str = "not deterministic: two runs of one seed differ";
 
 impl FailedRun {
     fn new(seed: u64, failure: &Failure) -> Self {

@@ -96,7 +96,8 @@ fn took(result: &TestResult) -> String {
     let seeds = if runs == 1 { "1 seed".to_string() } else { format!("{runs} seeds") };
     let leaked = match result.leaked.len() {
         0 => String::new(),
-        count => format!(", {count} threads leaked: {}", result.leaked[0]),
+        1 => format!(", a thread leaked: {}", result.leaked[0]),
+        count => format!(", {count} threads leaked, the first: {}", result.leaked[0]),
     };
     let commands = match total.commands / runs {
         0 => String::new(),
