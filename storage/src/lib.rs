@@ -24,9 +24,9 @@
 //! # Starting
 //! The newest journal counts. Its torn tail is left out; damage in front of what was durable is
 //! refused, with the file and the place ([`OpenError`]). How the two are told apart is in the
-//! module `frame`. The snapshot is compared with the length and checksum that the journal has of it. What
-//! was read begins a new epoch: it may have come from the system's cache alone, of a file whose
-//! sync had failed, and only writing it anew makes sure.
+//! module `frame`. The snapshot is compared with the length and checksum that the journal has of
+//! it. What was read begins a new epoch: it may have come from the system's cache alone, of a file
+//! whose sync had failed, and only writing it anew makes sure.
 //!
 //! # A disk that fails
 //! After a write or a sync has failed nobody knows what is on the disk, and asking again does not
