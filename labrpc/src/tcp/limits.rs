@@ -27,8 +27,8 @@ pub struct Limits {
     pub buffered_bytes: usize,
     /// Connections of one server at a time. Each holds a thread and a file descriptor. If there are
     /// so many, a new one takes the place of one that has never asked for anything, or not for
-    /// `idle_time`; if all have, it is closed at once. Default: 256, far more than a cluster and its
-    /// clients need, and far below the 1,024 files that a process may have open.
+    /// `idle_time`; if all have, it is closed at once. Default: 256, far more than a cluster and
+    /// its clients need, and far below the 1,024 files that a process may have open.
     pub connections: usize,
     /// After so long without a byte a connection is closed: its peer may have lost its power. A
     /// client asks for a sign of life in time, so that a connection which is just not used stays.

@@ -42,6 +42,7 @@ fn run_in_group<T>(group: &Arc<OsGroup>, name: Option<&str>, body: impl FnOnce()
 }
 
 /// Waits for a thread's end; a thread that is being ended itself waits in vain.
+#[track_caller]
 pub(crate) fn join<T>(handle: std::thread::JoinHandle<T>) -> std::thread::Result<T> {
     group::checkpoint(Location::caller());
     while group::death().is_some() && !handle.is_finished() {
