@@ -92,6 +92,8 @@ pub(crate) trait Victim: Send + Sync {
     }
 }
 
+/// (On OS threads a planned crash does not call `kill` before, as others do: it is a thread of the
+/// server that is in the middle of a save, perhaps with the locks that `kill` needs.)
 impl Victim for Group {
     fn crash(&self) {
         Self::crash(self);

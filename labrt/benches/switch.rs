@@ -28,7 +28,7 @@ const SWITCH_GATE: f64 = 30.0;
 const OS_GOAL: f64 = 1.05;
 /// More than this fails the check. What our calls add is a look at what kind of thread this is, and
 /// branches that are not taken; a server's thread also looks whether its server lives. Most of it
-/// fits into the gaps of the bare call: 0.9 to 1.0 for a lock, 1.07 for a server's send, receive.
+/// fits into the gaps of the bare call: 0.9 to 1.0 for a lock, 1.04 for a server's send, receive.
 /// One atomic instruction more is 1.18 for a send and receive, 1.5 for a lock.
 const OS_GATE: f64 = 1.15;
 

@@ -90,7 +90,9 @@ impl Inner {
                 Err(error) => order = error.into_inner(),
             }
         }
-        order.into_iter().for_each(|job| Arc::clone(&self).start(job));
+        if let Some(job) = order {
+            self.start(job);
+        }
     }
 
     /// A new thread, which does `first` and then waits for more; unless there are to be none.

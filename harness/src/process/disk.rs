@@ -27,7 +27,9 @@ pub(super) struct Trouble {
     failures: Shared<Stream>,
     saves_are_watched: AtomicBool,
     outbox: Arc<Outbox>,
-    go_on: (Sender<()>, Mutex<Receiver<()>>),
+    /// A save may go on: said, and heard by one save at a time, for it has no number.
+    go_on: Sender<()>,
+    gone_on: Mutex<Receiver<()>>,
 }
 
 impl Trouble {
@@ -40,14 +42,15 @@ impl Trouble {
         // Each incarnation has draws of its own: else what failed once would fail at each start.
         let id = incarnation << 32 | server as u64;
         let stream = |purpose| Shared::new(random::stream(purpose, id));
-        let (go, gone) = channel::unbounded();
+        let (go_on, gone_on) = channel::unbounded();
         Self {
             faults: Shared::new(faults),
             delays: stream("disk"),
             failures: stream("disk failures"),
             saves_are_watched: watched.into(),
             outbox: Arc::clone(to),
-            go_on: (go, Mutex::new(gone)),
+            go_on,
+            gone_on: Mutex::new(gone_on),
         }
     }
 
@@ -60,14 +63,13 @@ impl Trouble {
     }
 
     pub(super) fn go_on(&self) {
-        let _ = self.go_on.0.send(());
+        let _ = self.go_on.send(());
     }
 
     /// A save is at this point. If it is to be the server's last, it ends here.
     fn note(&self, point: CrashPoint) {
         if self.saves_are_watched.load(Ordering::Relaxed) {
-            // One at a time, for the answer has no number.
-            let gone_on = self.go_on.1.lock();
+            let gone_on = self.gone_on.lock();
             super::server::tell(&self.outbox, &FromServer::At(point));
             let _ = gone_on.recv();
         }

@@ -48,7 +48,7 @@ enum Caller {
 }
 
 impl Caller {
-    fn tell(self, answer: Answer) {
+    fn answer(self, answer: Answer) {
         match self {
             Self::Waits(caller) => {
                 let _ = caller.try_send(answer);
@@ -90,7 +90,7 @@ impl Transport for Route {
     ) {
         let caller = Caller::Then(pool.clone(), then);
         if let Err(caller) = self.send(service.into(), method.into(), args, caller) {
-            caller.tell(Err(RpcError::Lost));
+            caller.answer(Err(RpcError::Lost));
         }
     }
 }
@@ -190,8 +190,9 @@ impl Call {
         Message { stage, call, from, to, service, method, bytes }
     }
 
-    fn tell(&self, stage: Stage, bytes: &[u8]) {
-        self.network.tell(&self.message(stage, bytes));
+    /// Tells the hook and the trace that the call has come to a stage.
+    fn note(&self, stage: Stage, bytes: &[u8]) {
+        self.network.call_hook(&self.message(stage, bytes));
         let (from, to) = match stage {
             Stage::Sent | Stage::Answered => return,
             Stage::RequestLost | Stage::Delivered => (self.from, self.to),
@@ -207,13 +208,13 @@ impl Call {
 
     /// The request leaves the caller.
     fn send(self: Arc<Self>) {
-        self.tell(Stage::Sent, &self.args);
+        self.note(Stage::Sent, &self.args);
         let fate = self.draw_fate();
         if fate.unreachable {
             self.learn_late();
         }
         if fate.delays[0].is_none() {
-            self.tell(Stage::RequestLost, &self.args);
+            self.note(Stage::RequestLost, &self.args);
         }
         for delay in fate.delays.into_iter().flatten() {
             let copy = Arc::clone(&self);
@@ -250,17 +251,17 @@ impl Call {
                 let its = Arc::clone(&server);
                 server.pool.run(move || self.handle(&its));
             }
-            None => self.tell(Stage::RequestLost, &self.args),
+            None => self.note(Stage::RequestLost, &self.args),
         }
     }
 
     /// Runs the handler, on a thread of the server.
     fn handle(self: Arc<Self>, server: &Server) {
-        self.tell(Stage::Delivered, &self.args);
+        self.note(Stage::Delivered, &self.args);
         thread::checkpoint();
         match self.run_handler(server) {
             // A server elsewhere that went away meanwhile: nothing left it.
-            Err(RpcError::Lost) => self.tell(Stage::ReplyLost, &[]),
+            Err(RpcError::Lost) => self.note(Stage::ReplyLost, &[]),
             answer => self.answer(server.incarnation, answer),
         }
         thread::checkpoint();
@@ -300,7 +301,7 @@ impl Call {
         });
         let bytes = answer.as_deref().unwrap_or_default();
         let stage = if delay.is_some() { Stage::Answered } else { Stage::ReplyLost };
-        self.tell(stage, bytes);
+        self.note(stage, bytes);
         if let Some(delay) = delay {
             timer::after(delay, move || self.reply(answer));
         }
@@ -318,9 +319,9 @@ impl Call {
             arrives
         });
         let stage = if arrives { Stage::Replied } else { Stage::ReplyLost };
-        self.tell(stage, answer.as_deref().unwrap_or_default());
+        self.note(stage, answer.as_deref().unwrap_or_default());
         if arrives && let Some(caller) = self.caller.with(Option::take) {
-            caller.tell(answer);
+            caller.answer(answer);
         }
     }
 }
@@ -330,7 +331,7 @@ impl Drop for Call {
     fn drop(&mut self) {
         if let Some(caller) = self.caller.with(Option::take) {
             let delay = self.fails_after.with(|delay| *delay);
-            timer::after(delay, move || caller.tell(Err(RpcError::Lost)));
+            timer::after(delay, move || caller.answer(Err(RpcError::Lost)));
         }
     }
 }

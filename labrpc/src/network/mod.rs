@@ -258,7 +258,7 @@ impl Network {
         self.0.hook.with(|slot| *slot = Some(Box::new(hook)));
     }
 
-    fn tell(&self, message: &Message<'_>) {
+    fn call_hook(&self, message: &Message<'_>) {
         self.0.hook.with(|hook| {
             if let Some(hook) = hook {
                 hook(message);

@@ -151,7 +151,7 @@ impl Transport for Client {
 }
 
 /// A call under way, or why it is not.
-impl Started for Result<Open, RpcError> {
+impl Started for Result<OpenCall, RpcError> {
     fn wait(&mut self, limit: Option<Duration>) -> Option<Answer> {
         match self {
             Ok(call) => call.wait(limit),
@@ -169,13 +169,14 @@ impl Client {
     }
 
     /// Begins a call. Its frame is left in the connection's buffer.
-    fn open(&self, request: &Request<'_>) -> Result<Open, RpcError> {
+    fn open(&self, request: &Request<'_>) -> Result<OpenCall, RpcError> {
         let Begun { calls, body, deadline } = self.begin(request)?;
         let slot = Arc::new(Slot::default());
         let entered = calls.enter(Caller::Thread(Arc::clone(&slot)));
         let (number, is_alone) = entered.map_err(|_| RpcError::Lost)?;
         let (waiting_bytes, answered) = (0, false);
-        let mut call = Open { calls, number, slot, deadline, is_alone, waiting_bytes, answered };
+        let mut call =
+            OpenCall { calls, number, slot, deadline, is_alone, waiting_bytes, answered };
         call.waiting_bytes = call.calls.leave(number, &body)?;
         Ok(call)
     }
@@ -398,7 +399,7 @@ impl Calls {
 }
 
 /// A call in the table, until it is answered or dropped.
-struct Open {
+struct OpenCall {
     calls: Arc<Calls>,
     number: u64,
     slot: Arc<Slot>,
@@ -411,7 +412,7 @@ struct Open {
     answered: bool,
 }
 
-impl Open {
+impl OpenCall {
     /// Sees to it that the frame is written, if that is not done.
     fn flush(&mut self) {
         if std::mem::take(&mut self.waiting_bytes) > 0 {
@@ -433,7 +434,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenCall {
     fn drop(&mut self) {
         self.flush();
         if !self.answered {

@@ -50,10 +50,10 @@ struct Host {
 struct Connections {
     closed: bool,
     last: u64,
-    open: BTreeMap<u64, Open>,
+    open: BTreeMap<u64, OpenConnection>,
 }
 
-struct Open {
+struct OpenConnection {
     connection: Arc<Connection>,
     /// What a long frame takes that is not complete.
     unfinished_bytes: usize,
@@ -122,7 +122,7 @@ impl Server {
             connections.closed = true;
             std::mem::take(&mut connections.open)
         });
-        for Open { connection, .. } in open.into_values() {
+        for OpenConnection { connection, .. } in open.into_values() {
             connection.close(&Reason::Closed);
         }
         self.host.offer.pool.close();
@@ -245,7 +245,7 @@ impl Connections {
         }
         self.last += 1;
         let connection = Arc::clone(connection);
-        self.open.insert(self.last, Open { connection, unfinished_bytes: 0 });
+        self.open.insert(self.last, OpenConnection { connection, unfinished_bytes: 0 });
         Some(self.last)
     }
 }

@@ -62,7 +62,9 @@ fn run(timer: &Timer) {
         calls.heap.pop();
         let callback = calls.callbacks.remove(&number);
         parking_lot::MutexGuard::unlocked(&mut calls, || {
-            callback.into_iter().for_each(call);
+            if let Some(callback) = callback {
+                call(callback);
+            }
         });
     }
 }
