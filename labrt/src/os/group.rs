@@ -47,8 +47,9 @@ thread_local! {
     static MEMBERSHIP: OnceCell<Membership> = const { OnceCell::new() };
 }
 
+/// None outside every group, and in a thread's last destructors.
 fn with_membership<R>(look: impl FnOnce(&Membership) -> R) -> Option<R> {
-    MEMBERSHIP.with(|membership| membership.get().map(look))
+    MEMBERSHIP.try_with(|membership| membership.get().map(look)).ok().flatten()
 }
 
 /// Runs a section in which neither a pause nor a crash takes effect: it may hold what threads of

@@ -189,8 +189,8 @@ impl Core {
     }
 
     /// Whether `me`, waiting for `key`, would wait for itself; through whom is then in `path`. A
-    /// writer waits for all readers. (So may a reader behind that writer; but that one gives way
-    /// to observers and to who has waited for longer, and is no holder.)
+    /// writer waits for all readers. A reader may wait for others, too, whose turn it is; but they
+    /// need not be waiting for a writer, and so that is no circle.
     fn closes_cycle(
         &self,
         me: ThreadId,
